@@ -1,0 +1,1 @@
+"""Recognition: chunks of speech in, recognised chunks out, batched across requests."""

@@ -1,0 +1,1 @@
+"""Media: where uploaded bytes live and how they become samples."""

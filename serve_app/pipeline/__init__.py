@@ -1,0 +1,1 @@
+"""One transcription: media to speech, speech to chunks, chunks to segments in file order."""

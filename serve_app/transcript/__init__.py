@@ -1,0 +1,1 @@
+"""The nouns that every part shares, and pure functions of them."""

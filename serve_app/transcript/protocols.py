@@ -1,0 +1,54 @@
+"""The seams of the service: parts that do not know one another meet here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from serve_app.transcript.types import ChunkRequest, RecognizedChunk, TranscriptEvent, TranscriptionOptions
+
+
+@dataclass(frozen=True, slots=True)
+class InlineMedia:
+    """A small upload that travels with the request."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMedia:
+    """An upload that lies in the media store; the reference travels, not the file."""
+
+    path: str
+
+
+MediaReference = InlineMedia | StoredMedia
+
+
+class Recognizer(Protocol):
+    async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
+        """
+        Recognise one chunk. Cancelling the call frees its place in the queue.
+
+        Raises:
+            ModelNotFound: The model id is not in the catalogue.
+            ModelLoadFailed: The model cannot be loaded here, with what to do about it.
+            UnsupportedLanguage: The model cannot do the language or the task.
+            RecognizerUnavailable: The process that worked on it died, and so did its retries.
+        """
+        ...
+
+
+class Transcriber(Protocol):
+    def run(self, media: MediaReference, options: TranscriptionOptions) -> AsyncGenerator[TranscriptEvent, None]:
+        """
+        Transcribe one file as a stream that ends with `TranscriptionFinished`.
+
+        Closing the generator cancels what is in flight.
+
+        Raises:
+            InvalidAudio, AudioTooShort, AudioTooLong: About the media.
+            ModelError: As the recogniser's `recognize`.
+        """
+        ...
