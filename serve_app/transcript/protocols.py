@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,18 @@ class StoredMedia:
 
 
 MediaReference = InlineMedia | StoredMedia
+
+
+class MediaStore(Protocol):
+    """Where uploads lie that are too large to travel with the request."""
+
+    async def save(self, blocks: AsyncIterable[bytes]) -> StoredMedia:
+        """Keep the bytes; when `blocks` raises or the call is cancelled, nothing stays behind."""
+        ...
+
+    async def delete(self, media: StoredMedia) -> None:
+        """Forget the bytes; to delete twice is no error."""
+        ...
 
 
 class Recognizer(Protocol):
