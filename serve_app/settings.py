@@ -8,6 +8,7 @@ node and stores what it returns; who needs a secret resolves the name at start w
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -138,6 +139,8 @@ class SpeechSettings(Section):
 class GatewaySettings(Section):
     replicas: Count = 1
     """Gateway replicas."""
+    drain_s: Annotated[float, Field(ge=0)] = 30.0
+    """How long requests in progress may take after SIGTERM, in seconds."""
     num_cpus: Annotated[float, Field(ge=0)] = 0.1
     """Logical CPUs for Ray to reserve for each replica."""
 
@@ -291,6 +294,8 @@ def read_api_keys(auth: AuthSettings, env: Mapping[str, str] | None = None) -> f
             keys += Path(auth.api_key_file).read_text(encoding="utf-8").split()
         except OSError as error:
             raise ConfigError(f"auth.api_key_file: {error.strerror} ({auth.api_key_file})") from error
+        if not any(keys):  # an emptied file must not open the service to everyone
+            raise ConfigError(f"auth.api_key_file holds no key ({auth.api_key_file})")
     return frozenset(filter(None, keys))
 
 
@@ -325,11 +330,13 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, str]:
 def _path_of(name: str, known: Mapping[str, str]) -> str | None:
     if name in ALIASES:
         return ALIASES[name]
-    if not name.startswith(PREFIX) or _SERVICE_LINK.search(name):
+    if not name.startswith(PREFIX):
         return None
     path = name.removeprefix(PREFIX).lower().replace(NESTING, ".")
     if path in known:
         return path
+    if _SERVICE_LINK.search(name):
+        return None
     names = [PREFIX + p.upper().replace(".", NESTING) for p in known]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0)
     raise ConfigError(f"{name} is not a setting; the nearest is {near[0]}")
@@ -345,8 +352,6 @@ def _normalised(path: str, value: str) -> Any:
 
 
 def _json(path: str, value: str) -> Any:
-    import json
-
     try:
         return json.loads(value)
     except ValueError as error:
@@ -377,3 +382,9 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def export(values: Mapping[str, str]) -> None:
+    """Give processes that this one starts environment variables; a name that is set already keeps its value."""
+    for name, value in values.items():
+        os.environ.setdefault(name, value)

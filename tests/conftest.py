@@ -1,16 +1,15 @@
-"""What all layers share: where the test recordings are."""
+"""What all layers share."""
 
 from pathlib import Path
 
 import pytest
 
-DATA = Path(__file__).parent / "data"
-SHARED_AUDIO = Path(__file__).resolve().parents[2] / "shared" / "audio"
+from tests.recordings import SHARED_AUDIO
 
 
 @pytest.fixture(scope="session")
 def shared_audio() -> Path:
-    """The large folder of recordings beside the checkout; tests that need it skip where it is absent."""
+    """The large folder of recordings; tests that need it skip where it is absent."""
     if not SHARED_AUDIO.is_dir():
         pytest.skip("../shared/audio is absent")
     return SHARED_AUDIO

@@ -1,0 +1,68 @@
+# Two commands: `make run` starts the service, `make test` says whether a change can be trusted.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+CONFIG ?= configs/local.yaml
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: run test test-slow check format bench lock clean
+
+run: $(VENV)/.run
+	@PORT=$(PORT) $(BIN)/rayscribe serve $(CONFIG) --try-sample $(if $(ONCE),--once)
+
+# What a reviewer needs to trust a change: 15 minutes at most on two cores.
+test: check
+	$(PYTEST) tests/unit tests/service
+	$(PYTEST) tests/model tests/sdk tests/browser tests/cluster -m "not slow and not gpu"
+
+# The rest of the cluster layer and the faults: 40 minutes at most.
+test-slow: $(VENV)/.dev
+	$(PYTEST) tests -m "slow and not gpu"
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/deptry serve_app
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks $(if $(AUDIO),--audio $(AUDIO))
+
+# The locks hold names, versions and hashes for Python 3.11 to 3.13, and no address.
+lock:
+	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+	  pyproject.toml --extra build -o requirements.txt
+	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+	  pyproject.toml --extra build --extra dev -c requirements.txt -o requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.run: requirements.txt pyproject.toml
+	@$(MAKE) --no-print-directory install LOCK=requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt requirements.txt pyproject.toml
+	@$(MAKE) --no-print-directory install LOCK=requirements-dev.txt
+	@touch $@ $(VENV)/.run
+
+.PHONY: install
+install: $(BIN)/python
+	@echo "installing from $(LOCK)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement $(LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "rayscribe needs Python 3.11 or newer; $(PYTHON) is older"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)

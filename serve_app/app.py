@@ -1,0 +1,80 @@
+"""The composition root: from a config file's `args` to the application that Serve runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+
+from serve_app.deployments import GatewayReplica, PipelineReplica, RecognizerReplica
+from serve_app.settings import PipelineSettings, RecognizerSettings, load_settings
+
+# An open stream holds a place, so the places of Gateway and Pipeline are many; `limits.max_requests` is what protects them.
+STREAMS = 1000
+
+
+def build_app(args: Mapping[str, Any]) -> Application:
+    """
+    Bind the deployments with options computed from the settings.
+
+    The options are computed here, and not in the YAML's `deployments:`, because Serve replaces such blocks whole and ignores
+    unknown keys.
+
+    Raises:
+        ConfigError: The settings are wrong.
+    """
+    settings = load_settings(args)
+    recognizer = serve.deployment(RecognizerReplica).options(
+        name="Recognizer",
+        ray_actor_options={"num_cpus": settings.recognizer.num_cpus, "num_gpus": settings.recognizer.num_gpus},
+        # Enough to fill the next batches while one runs; what is above waits at the callers and can go to another replica.
+        max_ongoing_requests=4 * settings.recognizer.max_batch_size + 8,
+        **_recognizer_scaling(settings.recognizer, preloads=bool(settings.preload)),
+    )
+    pipeline = serve.deployment(PipelineReplica).options(
+        name="Pipeline",
+        ray_actor_options={"num_cpus": settings.pipeline.num_cpus},
+        max_ongoing_requests=STREAMS,
+        **_pipeline_scaling(settings.pipeline),
+    )
+    gateway = serve.deployment(GatewayReplica).options(
+        name="Gateway",
+        num_replicas=settings.gateway.replicas,
+        ray_actor_options={"num_cpus": settings.gateway.num_cpus},
+        max_ongoing_requests=STREAMS,
+        graceful_shutdown_wait_loop_s=0.5,
+    )
+    return gateway.bind(settings, pipeline.bind(settings, recognizer.bind(settings)))
+
+
+def _recognizer_scaling(recognizer: RecognizerSettings, *, preloads: bool) -> dict[str, Any]:
+    if recognizer.min_replicas == recognizer.max_replicas:
+        return {"num_replicas": recognizer.max_replicas}
+    return {
+        "autoscaling_config": {
+            "min_replicas": recognizer.min_replicas,
+            "initial_replicas": max(recognizer.min_replicas, int(preloads)),
+            "max_replicas": recognizer.max_replicas,
+            "target_ongoing_requests": 2 * recognizer.max_batch_size,
+            "upscale_delay_s": 5,
+            "downscale_delay_s": 60,
+            "look_back_period_s": 5,
+            "metrics_interval_s": 1,  # the default of 10 delays the start from zero by as much
+        }
+    }
+
+
+def _pipeline_scaling(pipeline: PipelineSettings) -> dict[str, Any]:
+    if pipeline.min_replicas == pipeline.max_replicas:
+        return {"num_replicas": pipeline.max_replicas}
+    return {
+        "autoscaling_config": {
+            "min_replicas": pipeline.min_replicas,
+            "max_replicas": pipeline.max_replicas,
+            "target_ongoing_requests": 8,
+            "metrics_interval_s": 1,
+            "look_back_period_s": 5,
+        }
+    }

@@ -1,0 +1,48 @@
+"""The `rayscribe` command. Each command's module is imported when it is called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serve_app import __version__
+from serve_app.errors import RayscribeError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Self-hosted speech-to-text on Ray Serve.")
+
+
+@app.callback()
+def _all() -> None:
+    """Self-hosted speech-to-text on Ray Serve."""
+
+
+@app.command()
+def serve(
+    config: Annotated[Path, typer.Argument(help="A Serve config file.")] = Path("configs/local.yaml"),
+    try_sample: Annotated[
+        bool, typer.Option("--try-sample", help="Transcribe a bundled recording when the service is ready.")
+    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="Stop when that is done.")] = False,
+) -> None:
+    """Start the service and keep it running until Ctrl-C or SIGTERM, then drain it."""
+    from serve_app.cli.serve import run_service
+
+    run_service(config, try_sample=try_sample or once, once=once)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Run the command; an error of ours is one sentence on standard error and exit code 1."""
+    try:
+        app()
+    except RayscribeError as error:
+        typer.echo(f"rayscribe: {error.message}", err=True)
+        sys.exit(1)

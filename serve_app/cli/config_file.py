@@ -1,0 +1,99 @@
+"""
+Read a Serve config file more strictly than Serve does.
+
+Serve ignores keys that it does not know, so a misspelt one changes nothing and says nothing. Here it is an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from serve_app.errors import ConfigError
+from serve_app.settings import Settings, load_settings
+
+BUILDER = "serve_app.app:build_app"
+TOP = ("proxy_location", "http_options", "grpc_options", "logging_config", "controller_options", "applications")
+APPLICATION = ("name", "route_prefix", "import_path", "args", "logging_config", "runtime_env", "host", "port")
+HTTP = ("host", "port", "root_path", "request_timeout_s", "keep_alive_timeout_s", "ssl_keyfile", "ssl_certfile")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A config file, checked: what Serve needs, and the settings with the environment applied."""
+
+    settings: Settings
+    args: Mapping[str, Any]  # as `build_app` takes them; host and port are the effective ones
+    http_options: Mapping[str, Any]
+    logging_config: Mapping[str, Any]
+    proxy_location: str
+    name: str
+    route_prefix: str
+
+
+def read_config(path: Path) -> ConfigFile:
+    """
+    Read and check a config file, and apply the environment.
+
+    Raises:
+        ConfigError: The file cannot be read, or something in it is wrong; names the file and the key.
+    """
+    try:
+        tree = _mapping(yaml.safe_load(path.read_text(encoding="utf-8")), "the file")
+        return _checked(tree)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}") from error
+
+
+def _checked(tree: Mapping[str, Any]) -> ConfigFile:
+    _only(tree, TOP, "")
+    http = _mapping(tree.get("http_options") or {}, "http_options")
+    _only(http, HTTP, "http_options.")
+    application = _application(tree)
+    args = _mapping(application.get("args") or {}, "args")
+    listen = {key: http[key] for key in ("host", "port") if key in http}
+    settings = load_settings({**args, "http": {**listen, **_mapping(args.get("http") or {}, "args.http")}})
+    return ConfigFile(
+        settings=settings,
+        args={**args, "http": settings.http.model_dump()},
+        http_options={**http, "host": settings.http.host, "port": settings.http.port},
+        logging_config=_mapping(tree.get("logging_config") or {}, "logging_config"),
+        proxy_location=tree.get("proxy_location", "HeadOnly"),
+        name=application.get("name", "rayscribe"),
+        route_prefix=application.get("route_prefix", "/"),
+    )
+
+
+def _application(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    applications = tree.get("applications")
+    if not isinstance(applications, list) or len(applications) != 1:
+        raise ConfigError("applications must be a list of one application")
+    application = _mapping(applications[0], "applications[0]")
+    if "deployments" in application:
+        raise ConfigError("deployments: is refused, because Serve replaces such blocks whole; set options under args")
+    _only(application, APPLICATION, "applications[0].")
+    if application.get("import_path") != BUILDER:
+        raise ConfigError(f"applications[0].import_path must be {BUILDER}")
+    return application
+
+
+def _only(tree: Mapping[str, Any], known: Iterable[str], above: str) -> None:
+    for key in tree:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            raise ConfigError(f"{above}{key} is not known" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{what} must be a mapping of names to values")
+    return value

@@ -1,0 +1,132 @@
+"""A local Ray with the application on it: start, wait, drain, stop."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ApplicationStatus, LoggingConfig
+
+from serve_app.app import build_app
+from serve_app.cli.config_file import ConfigFile
+from serve_app.errors import ConfigError, RayscribeError
+from serve_app.settings import export
+
+POLL_S = 0.25
+FAILED = (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY)
+
+# An error of ours inside the traceback that Serve keeps as a deployment's message.
+_OUR_ERROR = re.compile(r"^(?:ray\.exceptions\.RayTaskError\([^)]*\): )?serve_app\.errors\.\w+: (.+)$", re.MULTILINE)
+
+
+class DeployFailed(RayscribeError):
+    """The application did not come up."""
+
+
+def check_port(host: str, port: int) -> None:
+    """
+    Refuse a port that is taken; Serve would only log it.
+
+    Raises:
+        ConfigError: Nothing can listen there; says why.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{port}: {error.strerror}; choose another with PORT=…"
+            ) from error
+
+
+@contextlib.contextmanager
+def local_ray(config: ConfigFile) -> Iterator[None]:
+    """A Ray of our own, for as long as the block runs."""
+    export(
+        {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.api.edge:proxy_middlewares",
+            # The proxy reads its limit from the environment, because Serve gives it no settings.
+            "RAYSCRIBE_LIMITS__MAX_UPLOAD_BYTES": str(config.settings.limits.max_upload_bytes),
+        }
+    )
+    ray.init(
+        address="local",
+        namespace="serve",
+        include_dashboard=False,
+        configure_logging=True,
+        logging_level="WARNING",
+        _node_ip_address="127.0.0.1",
+    )
+    try:
+        yield
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+def deploy(config: ConfigFile) -> DeploymentHandle[Any]:
+    """Hand the application to Serve and return the Gateway's handle without waiting for it to run."""
+    logging_config = LoggingConfig(**config.logging_config)
+    serve.start(
+        proxy_location=config.proxy_location,
+        http_options=HTTPOptions(**config.http_options),
+        logging_config=logging_config,
+    )
+    target = serve.RunTarget(
+        target=build_app(config.args),
+        name=config.name,
+        route_prefix=config.route_prefix,
+        logging_config=logging_config,
+    )
+    return serve.run_many([target], wait_for_applications_running=False)[0]
+
+
+def wait_until_running(name: str, say: Callable[[str], None], stop: threading.Event) -> None:
+    """
+    Wait for the application, or for `stop`, telling `say` how far it is.
+
+    Raises:
+        DeployFailed: It will not come up; the message is the cause.
+    """
+    while not stop.wait(POLL_S):
+        application = serve.status().applications[name]
+        if application.status == ApplicationStatus.RUNNING:
+            return
+        messages = [application.message, *(d.message for d in application.deployments.values())]
+        cause = _our_cause(messages)
+        if cause is not None or application.status in FAILED:
+            raise DeployFailed(cause or _last_line(messages))
+        waiting = [n for n, d in application.deployments.items() if d.status != "HEALTHY"]
+        say(f"starting {', '.join(waiting) or 'the application'}")
+
+
+def drain(gateway: DeploymentHandle[Any], *, timeout_s: float) -> None:
+    """Refuse new requests and wait until those in progress have ended, for at most `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if sum(gateway.broadcast("drain").results(timeout_s=timeout_s)) == 0:
+            return
+        time.sleep(POLL_S)
+
+
+def _our_cause(messages: list[str]) -> str | None:
+    """What one of our own errors says; such an error will not go away by itself, so there is no use in waiting."""
+    found = [match for message in messages for match in _OUR_ERROR.findall(message)]
+    return found[-1] if found else None
+
+
+def _last_line(messages: list[str]) -> str:
+    lines = [line for message in messages for line in message.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "Serve gave no reason"

@@ -1,0 +1,68 @@
+"""Config files are read more strictly than Serve reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from serve_app.cli.config_file import read_config
+from serve_app.errors import ConfigError
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+APPLICATION: dict[str, Any] = {"import_path": "serve_app.app:build_app"}
+
+
+def write(folder: Path, tree: Any) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(tree if isinstance(tree, str) else yaml.safe_dump(tree))
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.name)
+def test_shipped_config_is_valid_here_and_for_serve(path: Path) -> None:
+    config = read_config(path)
+
+    ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
+    assert config.settings.default_model in config.settings.models
+
+
+@pytest.mark.parametrize(
+    ("tree", "says"),
+    [
+        ({"aplications": []}, "aplications is not known; did you mean applications?"),
+        ({"applications": []}, "applications must be a list of one application"),
+        ({"applications": [{**APPLICATION, "deployments": []}]}, "deployments: is refused"),
+        ({"applications": [{**APPLICATION, "arguments": {}}]}, "applications[0].arguments is not known"),
+        ({"applications": [{"import_path": "other:app"}]}, "import_path must be serve_app.app:build_app"),
+        (
+            {"http_options": {"prt": 1}, "applications": [APPLICATION]},
+            "http_options.prt is not known; did you mean port?",
+        ),
+        ({"applications": [{**APPLICATION, "args": {"htp": 1}}]}, "htp is not a setting"),
+        ("a: [", "is not YAML"),
+        ("just words", "must be a mapping"),
+    ],
+)
+def test_mistake_is_named(tmp_path: Path, tree: Any, says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read_config(write(tmp_path, tree))
+
+    assert says in refused.value.message
+    assert "config.yaml" in refused.value.message
+
+
+def test_missing_file_is_named() -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        read_config(Path("/no/such/config.yaml"))
+
+
+def test_port_of_the_environment_wins_over_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "9000")
+    config = read_config(write(tmp_path, {"http_options": {"port": 8001}, "applications": [APPLICATION]}))
+
+    assert config.http_options["port"] == 9000
+    assert config.args["http"]["port"] == 9000

@@ -1,0 +1,131 @@
+"""The settings: order of sources, and errors that say what to mend."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_app.errors import ConfigError
+from serve_app.settings import (
+    ALIASES,
+    AuthSettings,
+    Settings,
+    check_listen,
+    load_settings,
+    read_api_keys,
+    settings_paths,
+)
+
+
+def test_environment_wins_over_the_file() -> None:
+    settings = load_settings({"limits": {"max_audio_s": 10}}, {"RAYSCRIBE_LIMITS__MAX_AUDIO_S": "20"})
+
+    assert settings.limits.max_audio_s == 20
+
+
+def test_file_wins_over_the_default() -> None:
+    assert load_settings({"limits": {"max_audio_s": 10}}, {}).limits.max_audio_s == 10
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "says"),
+    [
+        ({"http": {"prt": 1}}, {}, "http.prt is not a setting; the nearest is http.port"),
+        ({}, {"RAYSCRIBE_HTTP__PRT": "1"}, "RAYSCRIBE_HTTP__PRT is not a setting; the nearest is RAYSCRIBE_HTTP__PORT"),
+        ({}, {"PORT": "1", "RAYSCRIBE_HTTP__PORT": "2"}, "PORT and RAYSCRIBE_HTTP__PORT both set http.port"),
+        ({"default_model": "x"}, {}, "default_model names 'x', which is not in models (tiny.en)"),
+        ({"aliases": {"tiny.en": ""}}, {}, "tiny.en is both a model id and an alias"),
+        ({}, {"RAYSCRIBE_PRELOAD": "tiny.en"}, "preload from the environment must be JSON"),
+        ({"models": {"m": {"source": "/models/ggml-large-v3.bin"}}, "default_model": "m"}, {}, "is a GGML file"),
+        ({"http": {"port": 0}}, {}, "http.port: Input should be greater than or equal to 1"),
+    ],
+)
+def test_mistake_is_named_with_its_remedy(args: dict[str, Any], env: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_settings(args, env)
+
+    assert says in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "name", ["RAYSCRIBE_SERVICE_HOST", "RAYSCRIBE_PORT_8000_TCP_ADDR", "RAYSCRIBE_SERVICE_PORT_HTTP"]
+)
+def test_service_links_of_kubernetes_are_ignored(name: str) -> None:
+    assert load_settings({}, {name: "10.0.0.1"}) == Settings()
+
+
+@pytest.mark.parametrize(("name", "path"), ALIASES.items())
+def test_alias_stands_for_a_setting(name: str, path: str) -> None:
+    assert path in settings_paths()
+
+
+def test_each_setting_is_described() -> None:
+    assert [path for path, description in settings_paths().items() if not description] == []
+
+
+def test_log_level_of_the_replaced_system_is_understood() -> None:
+    assert load_settings({}, {"RUST_LOG": "warn,tower=debug"}).log_level == "WARNING"
+
+
+def test_alias_of_a_model_resolves_to_the_default_model() -> None:
+    assert Settings().resolve_model("whisper-1") == "tiny.en"
+    assert Settings().resolve_model("tiny.en") == "tiny.en"
+    assert Settings().resolve_model("gpt-4o") is None
+
+
+@given(st.dictionaries(st.text(max_size=12), st.text(max_size=12) | st.integers() | st.none(), max_size=4))
+def test_whatever_the_file_holds_the_outcome_is_settings_or_one_error(args: dict[str, Any]) -> None:
+    with contextlib.suppress(ConfigError):
+        load_settings(args, {})
+
+
+def test_keys_come_from_the_variable_and_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("c\nd\n")
+
+    keys = read_api_keys(AuthSettings(api_key_file=str(file)), {"API_KEY": "a, b"})
+
+    assert keys == {"a", "b", "c", "d"}
+
+
+def test_missing_key_file_is_an_error_and_not_an_open_door() -> None:
+    with pytest.raises(ConfigError):
+        read_api_keys(AuthSettings(api_key_file="/no/such/file"), {})
+
+
+def test_empty_key_file_is_an_error_and_not_an_open_door(tmp_path: Path) -> None:
+    empty = tmp_path / "keys"
+    empty.touch()
+
+    with pytest.raises(ConfigError, match="holds no key"):
+        read_api_keys(AuthSettings(api_key_file=str(empty)), {})
+
+
+def test_mode_none_reads_no_key() -> None:
+    assert read_api_keys(AuthSettings(mode="none"), {"API_KEY": "a"}) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("host", "has_keys", "mode", "allowed"),
+    [
+        ("127.0.0.1", False, "auto", True),
+        ("localhost", False, "auto", True),
+        ("::1", False, "auto", True),
+        ("0.0.0.0", False, "auto", False),
+        ("0.0.0.0", True, "auto", True),
+        ("0.0.0.0", False, "none", True),
+    ],
+)
+def test_strangers_are_served_only_on_purpose(host: str, has_keys: bool, mode: str, allowed: bool) -> None:
+    settings = load_settings({"http": {"host": host}, "auth": {"mode": mode}}, {})
+
+    if allowed:
+        check_listen(settings, has_keys=has_keys)
+    else:
+        with pytest.raises(ConfigError):
+            check_listen(settings, has_keys=has_keys)
