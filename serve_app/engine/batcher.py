@@ -1,0 +1,193 @@
+"""
+Batches of work from many callers: equal keys together, the most overdue first.
+
+While a batch runs the queue grows, so under load batches fill by themselves; only an idle batcher waits for company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import insort
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from serve_app.errors import RecognizerUnavailable
+
+Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+STEP_S = 0.5
+"""How much later each further item of one caller is due than its first."""
+LONGEST_DELAY_S = 10.0
+"""An item never yields for longer than this, so nothing starves."""
+COMPANION_S = 0.25
+"""How much sooner a key is due for each companion that it would fill a batch with."""
+
+
+@dataclass(slots=True, order=True)
+class _Entry(Generic[Item, Result]):
+    due: float  # clock seconds
+    place: int  # order of arrival, breaks ties
+    item: Item = field(compare=False)
+    answer: asyncio.Future[Result] = field(compare=False)
+
+
+class Batcher(Generic[Key, Item, Result]):
+    """
+    Runs `work(key, items)` on batches of items that were submitted with equal keys.
+
+    Each item has a due time: its arrival plus `STEP_S` for each item of the same caller before it (its index), at most
+    `LONGEST_DELAY_S`. The next batch is of the key whose first item is due first, where each companion in the queue makes
+    a key due `COMPANION_S` sooner: full batches are cheaper for everyone.
+
+    Args:
+        work: Gets a key and 1 to `max_batch_size` items, gives one result for each, in order.
+        max_batch_size: Most items of a batch.
+        wait_s: How long an idle batcher waits for a batch to fill.
+        concurrency: Batches that run at the same time.
+        now: A clock in seconds.
+        sleep: Waits for seconds of that clock.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        max_batch_size: int,
+        wait_s: float = 0.0,
+        concurrency: int = 1,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._work = work
+        self._max_batch_size = max_batch_size
+        self._wait_s = wait_s
+        self._concurrency = concurrency
+        self._now = now
+        self._sleep = sleep
+        self._queues: dict[Key, list[_Entry[Item, Result]]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._waiting: asyncio.Task[None] | None = None
+        self._arrivals = 0
+        self._closed = False
+
+    @property
+    def queued(self) -> int:
+        """Items that no batch has taken yet."""
+        return sum(map(len, self._queues.values()))
+
+    async def submit(self, item: Item, key: Key, *, index: int = 0) -> Result:
+        """
+        Queue an item and wait for its result. Cancelling takes it out of the queue.
+
+        Args:
+            item: What to work on.
+            key: Only items of an equal key share its batch.
+            index: Its place among the items of its caller; later ones yield to other callers' first ones.
+
+        Raises:
+            RecognizerUnavailable: The batcher is closed.
+            Exception: Whatever `work` raised for this item when it was alone in its batch.
+        """
+        if self._closed:
+            raise RecognizerUnavailable("The recogniser is stopping.")
+        entry = self._entry(item, index)
+        insort(self._queues.setdefault(key, []), entry)
+        self._start()
+        try:
+            return await entry.answer
+        finally:
+            self._remove(key, entry)
+
+    async def close(self) -> None:
+        """Refuse what is queued and wait for the batches that run."""
+        self._closed = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+        for entry in [entry for queue in self._queues.values() for entry in queue]:
+            _settle(entry, RecognizerUnavailable("The recogniser is stopping."))
+        self._queues.clear()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _entry(self, item: Item, index: int) -> _Entry[Item, Result]:
+        self._arrivals += 1
+        due = self._now() + min(index * STEP_S, LONGEST_DELAY_S)
+        return _Entry(due, self._arrivals, item, asyncio.get_running_loop().create_future())
+
+    def _remove(self, key: Key, entry: _Entry[Item, Result]) -> None:
+        queue = self._queues.get(key, [])
+        if entry in queue:
+            queue.remove(entry)
+        if not queue:
+            self._queues.pop(key, None)
+
+    def _start(self) -> None:
+        idle = not self._running
+        if idle and self._wait_s > 0 and not self._has_full_batch():
+            if self._waiting is None:
+                self._waiting = asyncio.create_task(self._wait_for_company())
+            return
+        self._fill()
+
+    def _has_full_batch(self) -> bool:
+        return any(len(queue) >= self._max_batch_size for queue in self._queues.values())
+
+    async def _wait_for_company(self) -> None:
+        await self._sleep(self._wait_s)
+        self._waiting = None
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._queues and len(self._running) < self._concurrency:
+            key = min(self._queues, key=self._due)
+            task = asyncio.create_task(self._run(key, self._take(key)))
+            self._running.add(task)
+            task.add_done_callback(self._finished)
+
+    def _due(self, key: Key) -> tuple[float, int]:
+        queue = self._queues[key]
+        companions = min(len(queue), self._max_batch_size) - 1
+        return queue[0].due - companions * COMPANION_S, queue[0].place
+
+    def _take(self, key: Key) -> list[_Entry[Item, Result]]:
+        queue = self._queues[key]
+        batch = queue[: self._max_batch_size]
+        del queue[: self._max_batch_size]
+        if not queue:
+            del self._queues[key]
+        return batch
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._fill()
+
+    async def _run(self, key: Key, batch: list[_Entry[Item, Result]]) -> None:
+        try:
+            results = await self._work(key, [entry.item for entry in batch])
+            answers = list(zip(batch, results, strict=True))
+        except Exception as error:
+            await self._run_singly(key, batch, error)
+            return
+        for entry, result in answers:
+            _settle(entry, result)
+
+    async def _run_singly(self, key: Key, batch: list[_Entry[Item, Result]], error: Exception) -> None:
+        # One item that cannot be worked on must not take its companions down with it.
+        if len(batch) == 1:
+            _settle(batch[0], error)
+            return
+        for entry in batch:
+            if not entry.answer.done():
+                await self._run(key, [entry])
+
+
+def _settle(entry: _Entry[Item, Result], outcome: Result | Exception) -> None:
+    if entry.answer.done():  # its caller has gone away
+        return
+    if isinstance(outcome, Exception):
+        entry.answer.set_exception(outcome)
+    else:
+        entry.answer.set_result(outcome)

@@ -1,0 +1,150 @@
+"""Models in memory: loading one, and keeping those that were asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import tokenizers
+from faster_whisper.feature_extractor import FeatureExtractor
+from faster_whisper.tokenizer import _LANGUAGE_CODES, Tokenizer
+from faster_whisper.transcribe import get_suppressed_tokens
+
+from serve_app.engine.devices import Placement
+from serve_app.engine.sources import ModelFiles
+from serve_app.errors import ModelLoadFailed, OutOfMemory
+from serve_app.transcript.types import Engine, Task
+
+ENGLISH = "en"
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """
+    A model ready to decode. Equal only to itself, so that it can be part of a batch key.
+
+    Attributes:
+        whisper: CTranslate2's model.
+        vocabulary: Hugging Face tokenizer.
+        extractor: Log-mel features with as many bands as the model wants.
+        engine: What results say about it.
+    """
+
+    whisper: Any  # ctranslate2.models.Whisper, which has no types
+    vocabulary: tokenizers.Tokenizer
+    extractor: FeatureExtractor
+    engine: Engine
+    _voices: dict[tuple[str, Task], Tokenizer] = field(default_factory=dict)
+
+    @cached_property
+    def languages(self) -> tuple[str, ...]:
+        """ISO codes that the weights can do."""
+        if not self.whisper.is_multilingual:
+            return (ENGLISH,)
+        return tuple(code for code in _LANGUAGE_CODES if self.vocabulary.token_to_id(f"<|{code}|>") is not None)
+
+    @cached_property
+    def end_of_text(self) -> int:
+        """The first token that is no text."""
+        return int(self.voice(ENGLISH, Task.TRANSCRIBE).eot)
+
+    @cached_property
+    def suppressed(self) -> list[int]:
+        """Tokens that are never text: markers of speakers and sounds, and control tokens."""
+        return list(get_suppressed_tokens(self.voice(ENGLISH, Task.TRANSCRIBE), [-1]))
+
+    def voice(self, language: str, task: Task) -> Tokenizer:
+        """The tokenizer that starts a transcript in a language and splits its words."""
+        key = (language, task)
+        if key not in self._voices:
+            self._voices[key] = Tokenizer(self.vocabulary, self.whisper.is_multilingual, task.value, language)
+        return self._voices[key]
+
+
+def load_model(model_id: str, files: ModelFiles, placement: Placement) -> LoadedModel:
+    """
+    Read a model's weights into memory. Blocks for seconds.
+
+    Raises:
+        ModelLoadFailed: The files are damaged or are no Whisper model.
+        OutOfMemory: The device has no room for it.
+    """
+    try:
+        whisper = ctranslate2.models.Whisper(
+            str(files.directory),
+            device=placement.device,
+            compute_type=placement.compute_type,
+            intra_threads=placement.threads,
+        )
+        vocabulary = tokenizers.Tokenizer.from_file(str(files.directory / "tokenizer.json"))
+    except Exception as error:  # tokenizers raises plain Exception
+        raise _load_error(model_id, error) from error
+    engine = Engine(model_id, files.revision, whisper.compute_type, whisper.device, _versions())
+    return LoadedModel(whisper, vocabulary, _extractor(files.directory, whisper.n_mels), engine)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CTranslate2 raises RuntimeError for everything; only its words tell."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error)
+
+
+def _load_error(model_id: str, error: Exception) -> Exception:
+    if is_out_of_memory(error):
+        return OutOfMemory(f"There is no room for {model_id} in the device's memory: {error}")
+    return ModelLoadFailed(f"{model_id} cannot be loaded, its files are damaged or of another kind: {error}")
+
+
+def _versions() -> tuple[tuple[str, str], ...]:
+    return tuple((name, importlib.metadata.version(name)) for name in ("ctranslate2", "faster-whisper"))
+
+
+def _extractor(directory: Path, mel_bands: int) -> FeatureExtractor:
+    path = directory / "preprocessor_config.json"
+    stated = json.loads(path.read_text(encoding="utf-8")).get("feature_size") if path.is_file() else None
+    return FeatureExtractor(feature_size=stated or mel_bands)
+
+
+class ModelShelf:
+    """
+    The models in memory. Each is loaded once, when first asked for; several may load at the same time.
+
+    Args:
+        load: Blocks until a model is ready for its first chunk.
+        executor: Where it blocks; None makes one.
+    """
+
+    def __init__(self, load: Callable[[str], LoadedModel], executor: Executor | None = None) -> None:
+        self._load = load
+        self._executor = executor or ThreadPoolExecutor(max_workers=4, thread_name_prefix="load")
+        self._loads: dict[str, asyncio.Future[LoadedModel]] = {}
+
+    async def get(self, model_id: str) -> LoadedModel:
+        """
+        A model, loaded if need be. Cancelling the call does not cancel the load, which others may wait for.
+
+        Raises:
+            ModelLoadFailed, OutOfMemory: As `load` raised it; the next call tries again.
+        """
+        if model_id not in self._loads:
+            load = asyncio.get_running_loop().run_in_executor(self._executor, self._load, model_id)
+            self._loads[model_id] = load
+            load.add_done_callback(lambda done: self._forget_failed(model_id, done))
+        return await asyncio.shield(self._loads[model_id])
+
+    def close(self) -> None:
+        """Forget all models; their memory is free when the last batch that uses them ends."""
+        self._loads.clear()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _forget_failed(self, model_id: str, load: asyncio.Future[LoadedModel]) -> None:
+        # Asking for the exception also marks it as seen when nobody waits any more.
+        if load.cancelled() or load.exception() is not None:
+            self._loads.pop(model_id, None)
