@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 from serve_app import telemetry
 from serve_app.api.application import Services, create_app
 from serve_app.api.auth import KeyRing
-from serve_app.engine.recognizer import BatchingRecognizer
+from serve_app.engine.recognizer import BatchingRecognizer, EngineOptions
 from serve_app.errors import RayscribeError, RecognizerUnavailable
 from serve_app.media.store import DirectoryMediaStore
 from serve_app.pipeline.decode import DecoderPool
@@ -40,7 +40,7 @@ class RecognizerReplica:
 
     async def __init__(self, settings: Settings) -> None:
         telemetry.configure_logging(settings.log_level)
-        self._recognizer = BatchingRecognizer(settings)
+        self._recognizer = BatchingRecognizer(settings.models, _engine_options(settings))
         # Serve stays DEPLOYING until this returns, so nothing is sent to a service that has not loaded its models.
         await self._recognizer.preload(settings.preload)
 
@@ -131,6 +131,19 @@ class HandleTranscriber(Transcriber):
             raise RecognizerUnavailable("the process that read this audio died; try again", retry_after_s=10) from None
         finally:
             events.cancel()  # nothing else stops the other side when this one stops listening; harmless at the end
+
+
+def _engine_options(settings: Settings) -> EngineOptions:
+    recognizer = settings.recognizer
+    return EngineOptions(
+        models_dir=Path(settings.data_dir) / "models",
+        offline=settings.offline,
+        device=recognizer.device,
+        compute_type=recognizer.compute_type,
+        threads=recognizer.threads,
+        max_batch_size=recognizer.max_batch_size,
+        batch_wait_ms=recognizer.batch_wait_ms,
+    )
 
 
 def _ours(error: RayTaskError) -> Exception:

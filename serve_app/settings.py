@@ -11,7 +11,8 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
@@ -299,19 +300,33 @@ def read_api_keys(auth: AuthSettings, env: Mapping[str, str] | None = None) -> f
     return frozenset(filter(None, keys))
 
 
-def settings_paths() -> dict[str, str]:
-    """Every setting's path (`http.port`) with its description."""
-    return dict(_paths(Settings, ()))
+@dataclass(frozen=True, slots=True)
+class SettingInfo:
+    """What the documentation says of one setting."""
+
+    path: str  # in the YAML's `args`: `http.port`
+    default: Any
+    description: str
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return PREFIX + self.path.upper().replace(".", NESTING)
 
 
-def _paths(section: type[BaseModel], above: tuple[str, ...]) -> list[tuple[str, str]]:
-    paths: list[tuple[str, str]] = []
-    for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            paths += _paths(field.annotation, (*above, name))
+def settings_paths() -> dict[str, SettingInfo]:
+    """Every setting, by its path."""
+    return {info.path: info for info in _infos(Settings(), ())}
+
+
+def _infos(section: Section, above: tuple[str, ...]) -> Iterator[SettingInfo]:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _infos(value, (*above, name))
         else:
-            paths.append((".".join((*above, name)), field.description or ""))
-    return paths
+            default = section.model_dump(mode="json")[name]
+            yield SettingInfo(".".join((*above, name)), default, " ".join((field.description or "").split()))
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, str]:
@@ -327,7 +342,7 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, str]:
     return {path: _normalised(path, value) for path, (_, value) in found.items()}
 
 
-def _path_of(name: str, known: Mapping[str, str]) -> str | None:
+def _path_of(name: str, known: Mapping[str, SettingInfo]) -> str | None:
     if name in ALIASES:
         return ALIASES[name]
     if not name.startswith(PREFIX):
@@ -337,7 +352,7 @@ def _path_of(name: str, known: Mapping[str, str]) -> str | None:
         return path
     if _SERVICE_LINK.search(name):
         return None
-    names = [PREFIX + p.upper().replace(".", NESTING) for p in known]
+    names = [info.variable for info in known.values()]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0)
     raise ConfigError(f"{name} is not a setting; the nearest is {near[0]}")
 

@@ -34,6 +34,14 @@ def serve(
 
 
 @app.command()
+def settings(markdown: Annotated[bool, typer.Option("--markdown", help="As a table for the docs.")] = False) -> None:
+    """Print every setting with its environment variable, default and meaning."""
+    from serve_app.cli.settings_table import as_markdown, as_text
+
+    typer.echo(as_markdown() if markdown else as_text())
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)

@@ -65,7 +65,7 @@ def test_alias_stands_for_a_setting(name: str, path: str) -> None:
 
 
 def test_each_setting_is_described() -> None:
-    assert [path for path, description in settings_paths().items() if not description] == []
+    assert [info.path for info in settings_paths().values() if not info.description] == []
 
 
 def test_log_level_of_the_replaced_system_is_understood() -> None:

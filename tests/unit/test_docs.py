@@ -1,0 +1,53 @@
+"""The docs name everything that there is to name."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from serve_app.cli import app
+from serve_app.cli.settings_table import as_markdown
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+
+
+def test_settings_page_is_what_the_command_prints() -> None:
+    assert as_markdown() in (DOCS / "settings.md").read_text(), (
+        "run `rayscribe settings --markdown` into docs/settings.md"
+    )
+
+
+def test_each_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    declared = {_name(d) for d in [*project["dependencies"], *(d for extra in extras for d in extra)]}
+    explained = set(re.findall(r"^\| ([\w-]+) \| ", (DOCS / "dependencies.md").read_text(), re.MULTILINE)) - {"package"}
+
+    assert explained == declared
+
+
+@pytest.mark.parametrize("command", [c.name or c.callback.__name__ for c in app.registered_commands if c.callback])
+def test_each_command_is_documented(command: str) -> None:
+    assert f"rayscribe {command}" in "".join(page.read_text() for page in [*DOCS.glob("*.md"), ROOT / "README.md"])
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda p: p.name)
+def test_each_link_leads_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!http)([^)#]+)", page.read_text())
+
+    assert [t for t in targets if not (page.parent / t).exists()] == []
+
+
+def test_locks_hold_no_address() -> None:
+    for lock in ROOT.glob("requirements*.txt"):
+        assert "://" not in lock.read_text()
+
+
+def _name(requirement: str) -> str:
+    found = re.match(r"[\w-]+", requirement)
+    assert found
+    return found[0]
