@@ -1,26 +1,19 @@
-"""Models in memory: loading one, and keeping those that were asked for."""
+"""Models in memory: what one is, and keeping those that were asked for."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
-import json
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import ctranslate2
 import tokenizers
 from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.tokenizer import _LANGUAGE_CODES, Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens
 
-from serve_app.engine.devices import Placement
-from serve_app.engine.sources import ModelFiles
-from serve_app.errors import ModelLoadFailed, OutOfMemory
 from serve_app.transcript.types import Engine, Task
 
 ENGLISH = "en"
@@ -69,47 +62,9 @@ class LoadedModel:
         return self._voices[key]
 
 
-def load_model(model_id: str, files: ModelFiles, placement: Placement) -> LoadedModel:
-    """
-    Read a model's weights into memory. Blocks for seconds.
-
-    Raises:
-        ModelLoadFailed: The files are damaged or are no Whisper model.
-        OutOfMemory: The device has no room for it.
-    """
-    try:
-        whisper = ctranslate2.models.Whisper(
-            str(files.directory),
-            device=placement.device,
-            compute_type=placement.compute_type,
-            intra_threads=placement.threads,
-        )
-        vocabulary = tokenizers.Tokenizer.from_file(str(files.directory / "tokenizer.json"))
-    except Exception as error:  # tokenizers raises plain Exception
-        raise _load_error(model_id, error) from error
-    engine = Engine(model_id, files.revision, whisper.compute_type, whisper.device, _versions())
-    return LoadedModel(whisper, vocabulary, _extractor(files.directory, whisper.n_mels), engine)
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """CTranslate2 raises RuntimeError for everything; only its words tell."""
     return isinstance(error, MemoryError) or "out of memory" in str(error)
-
-
-def _load_error(model_id: str, error: Exception) -> Exception:
-    if is_out_of_memory(error):
-        return OutOfMemory(f"There is no room for {model_id} in the device's memory: {error}")
-    return ModelLoadFailed(f"{model_id} cannot be loaded, its files are damaged or of another kind: {error}")
-
-
-def _versions() -> tuple[tuple[str, str], ...]:
-    return tuple((name, importlib.metadata.version(name)) for name in ("ctranslate2", "faster-whisper"))
-
-
-def _extractor(directory: Path, mel_bands: int) -> FeatureExtractor:
-    path = directory / "preprocessor_config.json"
-    stated = json.loads(path.read_text(encoding="utf-8")).get("feature_size") if path.is_file() else None
-    return FeatureExtractor(feature_size=stated or mel_bands)
 
 
 class ModelShelf:

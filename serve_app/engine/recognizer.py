@@ -5,37 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from serve_app.engine import quality
 from serve_app.engine.batcher import Batcher
 from serve_app.engine.capabilities import check_task, choose_languages
 from serve_app.engine.decoding import Decoding, PassKey, Utterance, decode
-from serve_app.engine.devices import choose_placement
 from serve_app.engine.features import FULL_WINDOW, extract, window_for
-from serve_app.engine.models import ENGLISH, LoadedModel, ModelShelf, is_out_of_memory, load_model
+from serve_app.engine.loading import ModelLoader
+from serve_app.engine.models import LoadedModel, ModelShelf, is_out_of_memory
 from serve_app.engine.outcome import choose, recognized
 from serve_app.engine.prompts import prefix_tokens
-from serve_app.engine.sources import find_model
 from serve_app.errors import ModelNotFound, OutOfMemory
-from serve_app.settings import ComputeType, Device, ModelSettings
-from serve_app.transcript.types import ChunkRequest, DecodingOptions, RecognizedChunk, Task
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """How a recogniser uses its machine; the settings of the same names say what each is."""
-
-    models_dir: Path
-    offline: bool = False
-    device: Device = Device.AUTO
-    compute_type: ComputeType = ComputeType.AUTO
-    threads: int = 0
-    max_batch_size: int = 8
-    batch_wait_ms: float = 3.0
+from serve_app.settings import ModelSettings, Settings
+from serve_app.transcript.types import ChunkRequest, DecodingOptions, RecognizedChunk
 
 
 class BatchingRecognizer:
@@ -46,18 +29,45 @@ class BatchingRecognizer:
     meanwhile, and models load in others.
 
     Args:
-        catalogue: Model id → where its weights are and what it can do.
-        options: How to use the machine.
+        catalogue: Model id → what it can do.
+        models: Where the loaded ones are.
+        max_batch_size: Chunks recognised together.
+        batch_wait_s: How long an idle recogniser waits for a batch to fill.
     """
 
-    def __init__(self, catalogue: Mapping[str, ModelSettings], options: EngineOptions) -> None:
+    def __init__(
+        self,
+        catalogue: Mapping[str, ModelSettings],
+        models: ModelShelf,
+        *,
+        max_batch_size: int = 8,
+        batch_wait_s: float = 0.003,
+    ) -> None:
         self._catalogue = dict(catalogue)
-        self._options = options
-        self._models = ModelShelf(self._load)
+        self._models = models
         self._preparing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prepare")
         self._decoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
         self._batcher: Batcher[PassKey, Utterance, Decoding] = Batcher(
-            self._decode, max_batch_size=options.max_batch_size, wait_s=options.batch_wait_ms / 1000
+            self._decode, max_batch_size=max_batch_size, wait_s=batch_wait_s
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> BatchingRecognizer:
+        """A recogniser for the settings' catalogue on this machine; loads nothing yet."""
+        recognizer = settings.recognizer
+        load = ModelLoader(
+            settings.models,
+            models_dir=Path(settings.data_dir) / "models",
+            offline=settings.offline,
+            device=recognizer.device,
+            compute_type=recognizer.compute_type,
+            threads=recognizer.threads,
+        )
+        return cls(
+            settings.models,
+            ModelShelf(load),
+            max_batch_size=recognizer.max_batch_size,
+            batch_wait_s=recognizer.batch_wait_ms / 1000,
         )
 
     async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
@@ -104,15 +114,6 @@ class BatchingRecognizer:
             raise ModelNotFound(f"There is no model {model_id}; the catalogue has {known}.", param="model")
         return await self._models.get(model_id)
 
-    def _load(self, model_id: str) -> LoadedModel:
-        options = self._options
-        # First, because it is quick: on a machine without CUDA nobody wants to wait for a download to be told so.
-        placement = choose_placement(options.device, options.compute_type, options.threads)
-        files = find_model(self._catalogue[model_id], models_dir=options.models_dir, offline=options.offline)
-        model = load_model(model_id, files, placement)
-        _warm_up(model)
-        return model
-
     def _prepare(self, model: LoadedModel, request: ChunkRequest) -> Utterance:
         options = request.options
         settings = self._catalogue[options.model_id]
@@ -152,12 +153,3 @@ def passes(model: LoadedModel, utterance: Utterance, options: DecodingOptions) -
     tries = [(window, first)] if window == FULL_WINDOW else [(window, first), (FULL_WINDOW, first)]
     for frames, temperature in [*tries, *((FULL_WINDOW, t) for t in others)]:
         yield PassKey(model, frames, len(utterance.prefix), options.beam_size, temperature)
-
-
-def _warm_up(model: LoadedModel) -> None:
-    """The first batch pays for memory and code that later ones find ready; let it be nobody's."""
-    noise = np.random.default_rng(0).integers(-3000, 3000, 16_000, dtype=np.int16)
-    utterance = Utterance(
-        extract(model.extractor, noise), (), Task.TRANSCRIBE, (ENGLISH,), wants_words=False, wants_logprobs=False
-    )
-    decode(PassKey(model, window_for(utterance.duration_s), 0, beam_size=5, temperature=0.0), [utterance])

@@ -1,0 +1,113 @@
+"""From a model id to a model in memory that is ready for its first chunk."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import ctranslate2
+import numpy as np
+import tokenizers
+from faster_whisper.feature_extractor import FeatureExtractor
+
+from serve_app.engine.decoding import PassKey, Utterance, decode
+from serve_app.engine.devices import Placement, choose_placement
+from serve_app.engine.features import extract, window_for
+from serve_app.engine.models import ENGLISH, LoadedModel, is_out_of_memory
+from serve_app.engine.sources import ModelFiles, find_model
+from serve_app.errors import ModelLoadFailed, OutOfMemory
+from serve_app.settings import ComputeType, Device, ModelSettings
+from serve_app.transcript.types import SAMPLE_RATE_HZ, Engine, Task
+
+
+class ModelLoader:
+    """
+    Loads models of a catalogue on this machine.
+
+    Args:
+        catalogue: Model id → where its weights are.
+        models_dir: Where downloads are kept.
+        offline: Never open a connection.
+        device: Where to run.
+        compute_type: CTranslate2's number type.
+        threads: CPU threads of a batch; 0 = one for each core.
+    """
+
+    def __init__(
+        self,
+        catalogue: Mapping[str, ModelSettings],
+        *,
+        models_dir: Path,
+        offline: bool = False,
+        device: Device = Device.AUTO,
+        compute_type: ComputeType = ComputeType.AUTO,
+        threads: int = 0,
+    ) -> None:
+        self._catalogue = dict(catalogue)
+        self._models_dir = models_dir
+        self._offline = offline
+        self._wanted = (device, compute_type, threads)
+
+    def __call__(self, model_id: str) -> LoadedModel:
+        """
+        Load a model and decode once with it. Blocks for seconds, or for as long as its download takes.
+
+        Raises:
+            ModelLoadFailed: It cannot be loaded here; says what to do.
+            OutOfMemory: The device has no room for it.
+        """
+        # First, because it is quick: on a machine without CUDA nobody wants to wait for a download to be told so.
+        placement = choose_placement(*self._wanted)
+        files = find_model(self._catalogue[model_id], models_dir=self._models_dir, offline=self._offline)
+        model = load_model(model_id, files, placement)
+        warm_up(model)
+        return model
+
+
+def load_model(model_id: str, files: ModelFiles, placement: Placement) -> LoadedModel:
+    """
+    Read a model's weights into memory. Blocks for seconds.
+
+    Raises:
+        ModelLoadFailed: The files are damaged or are no Whisper model.
+        OutOfMemory: The device has no room for it.
+    """
+    try:
+        whisper = ctranslate2.models.Whisper(
+            str(files.directory),
+            device=placement.device,
+            compute_type=placement.compute_type,
+            intra_threads=placement.threads,
+        )
+        vocabulary = tokenizers.Tokenizer.from_file(str(files.directory / "tokenizer.json"))
+    except Exception as error:  # tokenizers raises plain Exception
+        raise _load_error(model_id, error) from error
+    engine = Engine(model_id, files.revision, whisper.compute_type, whisper.device, _versions())
+    return LoadedModel(whisper, vocabulary, _extractor(files.directory, whisper.n_mels), engine)
+
+
+def warm_up(model: LoadedModel) -> None:
+    """The first batch pays for memory and code that later ones find ready; let it be nobody's."""
+    noise = np.random.default_rng(0).integers(-3000, 3000, SAMPLE_RATE_HZ, dtype=np.int16)
+    utterance = Utterance(
+        extract(model.extractor, noise), (), Task.TRANSCRIBE, (ENGLISH,), wants_words=False, wants_logprobs=False
+    )
+    decode(PassKey(model, window_for(utterance.duration_s), 0, beam_size=5, temperature=0.0), [utterance])
+
+
+def _load_error(model_id: str, error: Exception) -> Exception:
+    if is_out_of_memory(error):
+        return OutOfMemory(f"There is no room for {model_id} in the device's memory: {error}")
+    return ModelLoadFailed(f"{model_id} cannot be loaded, its files are damaged or of another kind: {error}")
+
+
+def _versions() -> tuple[tuple[str, str], ...]:
+    return tuple((name, importlib.metadata.version(name)) for name in ("ctranslate2", "faster-whisper"))
+
+
+def _extractor(directory: Path, mel_bands: int) -> FeatureExtractor:
+    path = directory / "preprocessor_config.json"
+    stated = json.loads(path.read_text(encoding="utf-8")).get("feature_size") if path.is_file() else None
+    return FeatureExtractor(feature_size=stated or mel_bands)
