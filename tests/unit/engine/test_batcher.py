@@ -62,7 +62,9 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def batcher(worker: Worker, clock: Clock | None = None, *, size: int = 4, wait_s: float = 0.0) -> Batcher[str, str, str]:
+def batcher(
+    worker: Worker, clock: Clock | None = None, *, size: int = 4, wait_s: float = 0.0
+) -> Batcher[str, str, str]:
     clock = clock or Clock()
     return Batcher(worker, max_batch_size=size, wait_s=wait_s, now=clock.now, sleep=clock.sleep)
 

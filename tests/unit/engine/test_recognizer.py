@@ -1,0 +1,144 @@
+"""The recogniser with a model that says what it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from serve_app.engine.features import FULL_WINDOW, window_for
+from serve_app.engine.models import LoadedModel, ModelShelf
+from serve_app.engine.recognizer import BatchingRecognizer
+from serve_app.errors import ModelNotFound, UnsupportedLanguage
+from serve_app.settings import TINY_EN
+from serve_app.transcript.types import ChunkRequest, DecodingOptions, Samples, WarningCode
+
+from .conftest import StandInWhisper
+
+GOOD = (" Ask not.", -0.1, 0.01)
+DOUBTFUL = (" Ask knot.", -2.0, 0.01)
+LOOP = (" and so on" * 8, -0.1, 0.01)
+SILENCE = (" Thank you.", -2.0, 0.9)
+
+
+def samples(seconds: float = 1.0) -> Samples:
+    return np.zeros(int(seconds * 16_000), np.int16)
+
+
+def request(seconds: float = 1.0, **options: object) -> ChunkRequest:
+    return ChunkRequest(samples(seconds), DecodingOptions("tiny.en", **options))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def recognizer(model: LoadedModel) -> AsyncIterator[BatchingRecognizer]:
+    # Long enough for four chunks to be prepared, so that they share a batch.
+    recognizer = BatchingRecognizer({"tiny.en": TINY_EN}, ModelShelf(lambda _: model), batch_wait_s=0.1)
+    yield recognizer
+    await recognizer.close()
+
+
+async def test_a_good_decoding_is_the_answer(recognizer: BatchingRecognizer, whisper: StandInWhisper) -> None:
+    whisper.says = [GOOD]
+
+    heard = await recognizer.recognize(request())
+
+    assert (heard.text, heard.language, heard.attempts, heard.warnings) == (" Ask not.", "en", 1, ())
+    assert heard.engine.model_id == "tiny.en"
+    assert [call.frames for call in whisper.calls] == [window_for(1.0)]
+
+
+async def test_a_failing_chunk_is_decoded_in_the_full_window_and_then_warmer(
+    recognizer: BatchingRecognizer, whisper: StandInWhisper
+) -> None:
+    whisper.says = [DOUBTFUL, LOOP, DOUBTFUL, GOOD]
+
+    heard = await recognizer.recognize(request(temperatures=(0.0, 0.2, 0.4, 0.6)))
+
+    assert (heard.text, heard.temperature, heard.attempts) == (" Ask not.", 0.4, 4)
+    assert [(c.frames, c.options.get("sampling_temperature", 0.0)) for c in whisper.calls] == [
+        (window_for(1.0), 0.0),
+        (FULL_WINDOW, 0.0),
+        (FULL_WINDOW, 0.2),
+        (FULL_WINDOW, 0.4),
+    ]
+
+
+async def test_a_chunk_that_fills_the_window_is_not_decoded_twice_in_it(
+    recognizer: BatchingRecognizer, whisper: StandInWhisper
+) -> None:
+    whisper.says = [DOUBTFUL]
+
+    heard = await recognizer.recognize(request(30.0, temperatures=(0.0,)))
+
+    assert heard.attempts == 1
+    assert heard.warnings == (WarningCode.LOW_CONFIDENCE,)
+
+
+async def test_only_the_failing_chunks_of_a_batch_are_decoded_again(
+    recognizer: BatchingRecognizer, whisper: StandInWhisper
+) -> None:
+    whisper.says = [GOOD, DOUBTFUL, GOOD, DOUBTFUL, GOOD, GOOD]
+
+    heard = await asyncio.gather(*(recognizer.recognize(request()) for _ in range(4)))
+
+    assert [len(call.prompts) for call in whisper.calls] == [4, 2]
+    assert sorted(h.attempts for h in heard) == [1, 1, 2, 2]
+
+
+async def test_silence_is_no_text(recognizer: BatchingRecognizer, whisper: StandInWhisper) -> None:
+    whisper.says = [SILENCE]
+
+    heard = await recognizer.recognize(request())
+
+    assert (heard.text, heard.tokens, heard.no_speech_prob, heard.warnings) == ("", (), 0.9, ())
+
+
+async def test_of_an_endless_loop_one_round_is_kept_with_a_warning(
+    recognizer: BatchingRecognizer, whisper: StandInWhisper
+) -> None:
+    whisper.says = [LOOP, LOOP]
+
+    heard = await recognizer.recognize(request(temperatures=(0.0,)))
+
+    assert heard.text == " and so on"
+    assert heard.warnings == (WarningCode.REPETITION,)
+
+
+async def test_a_calm_doubtful_text_is_better_than_a_confident_loop(
+    recognizer: BatchingRecognizer, whisper: StandInWhisper
+) -> None:
+    whisper.says = [DOUBTFUL, LOOP]
+
+    heard = await recognizer.recognize(request(temperatures=(0.0,)))
+
+    assert heard.text == " Ask knot."
+
+
+async def test_chunks_with_prompts_of_other_lengths_never_share_a_batch(
+    recognizer: BatchingRecognizer, whisper: StandInWhisper
+) -> None:
+    whisper.says = [GOOD] * 3
+
+    await asyncio.gather(*(recognizer.recognize(request(prompt=p)) for p in ("", "Hello.", "Hello there.")))
+
+    assert [len({len(p) for p in call.prompts}) for call in whisper.calls] == [1, 1, 1]
+
+
+async def test_a_text_that_runs_to_the_limit_of_a_short_window_is_decoded_again(
+    recognizer: BatchingRecognizer, whisper: StandInWhisper
+) -> None:
+    endless = " ".join(str(n) for n in range(400))
+    whisper.says = [(endless, -0.1, 0.01), GOOD]
+
+    heard = await recognizer.recognize(request())
+
+    assert heard.attempts == 2
+
+
+async def test_unknown_models_and_languages_are_refused(recognizer: BatchingRecognizer) -> None:
+    with pytest.raises(ModelNotFound, match=r"no model huge; the catalogue has tiny\.en"):
+        await recognizer.recognize(ChunkRequest(samples(), DecodingOptions("huge")))
+    with pytest.raises(UnsupportedLanguage):
+        await recognizer.recognize(request(language="de"))
