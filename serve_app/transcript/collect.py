@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 from serve_app import __version__
 from serve_app.transcript.types import (
     ChunkTranscribed,
     Provenance,
     Transcript,
+    TranscriptEvent,
     TranscriptionFinished,
     TranscriptionOptions,
 )
@@ -33,7 +37,13 @@ class TranscriptCollector:
             self._deltas.append(delta)
         return delta
 
-    def finish(self, end: TranscriptionFinished) -> Transcript:
+    @property
+    def tokens(self) -> int:
+        return sum(len(chunk.recognized.tokens) for chunk in self._chunks)
+
+    def finish(self, end: TranscriptEvent | None) -> Transcript:
+        if not isinstance(end, TranscriptionFinished):
+            raise TypeError("a transcription ended without saying so")
         segments = sorted((s for chunk in self._chunks for s in chunk.segments), key=lambda s: s.start)
         return Transcript(
             text="".join(self._deltas),
@@ -45,6 +55,7 @@ class TranscriptCollector:
             segments=tuple(segments),
             logprobs=tuple(logprob for chunk in self._chunks for logprob in chunk.recognized.logprobs),
             warnings=end.warnings,
+            channels=end.channels,
         )
 
     def _provenance(self) -> Provenance:
@@ -56,3 +67,15 @@ class TranscriptCollector:
             sampled=any(r.temperature > 0 for r in recognized),
             version=__version__,
         )
+
+
+async def collect(events: AsyncGenerator[TranscriptEvent, None], options: TranscriptionOptions) -> Transcript:
+    """Read a transcription to its end."""
+    collector = TranscriptCollector(options)
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, ChunkTranscribed):
+                collector.add(event)
+            else:
+                return collector.finish(event)
+    return collector.finish(None)

@@ -238,3 +238,4 @@ class Transcript:
     segments: tuple[Segment, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     warnings: tuple[TranscriptWarning, ...] = field(default=())
+    channels: int = 1  # transcribed apart

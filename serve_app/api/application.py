@@ -1,0 +1,72 @@
+"""The HTTP application: a plain factory, because Serve pickles what exists at import."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from serve_app import __doc__ as description
+from serve_app import __version__
+from serve_app.api import audio, documents, models, system
+from serve_app.api.limits import BodyLimit, RequestLimiter
+from serve_app.api.middleware import LastResort, RequestIds
+from serve_app.api.pages import add_pages
+from serve_app.api.problems import answer
+from serve_app.api.services import Services
+from serve_app.errors import RayscribeError
+
+__all__ = ["Services", "create_app"]
+
+CLIENT_WENT_AWAY = 499  # nobody reads it; a number for access logs
+
+
+def create_app(services: Services) -> FastAPI:
+    limits = services.settings.limits
+    app = FastAPI(
+        title="rayscribe",
+        version=__version__,
+        description=description or "",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        middleware=[
+            Middleware(RequestIds),
+            Middleware(LastResort),
+            Middleware(BodyLimit, max_bytes=limits.max_upload_bytes),
+        ],
+    )
+    app.state.services = services
+    app.state.limiter = RequestLimiter(
+        max_requests=limits.max_requests,
+        max_per_key=limits.max_requests_per_key,
+        max_retry_after_s=limits.max_retry_after_s,
+        clock=services.clock,
+    )
+    _add_problems(app, limits.max_retry_after_s)
+    for routes in (audio, models, system):
+        app.include_router(routes.router)
+    app.add_api_route("/openapi.json", partial(_openapi, app), include_in_schema=False)
+    if services.settings.http.enable_ui:
+        add_pages(app)
+    return app
+
+
+def _add_problems(app: FastAPI, max_retry_after_s: float) -> None:
+    async def show(_: Request, error: Exception) -> Response:
+        return answer(error, max_retry_after_s)
+
+    async def went_away(_: Request, error: Exception) -> Response:
+        return Response(status_code=CLIENT_WENT_AWAY)
+
+    for kind in (RayscribeError, HTTPException):
+        app.add_exception_handler(kind, show)
+    app.add_exception_handler(ClientDisconnect, went_away)
+
+
+async def _openapi(app: FastAPI) -> JSONResponse:
+    return JSONResponse(documents.openapi(app))

@@ -1,0 +1,90 @@
+"""`/v1/audio/…`: parse, authorise, run the transcriber, render what comes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from serve_app.api import documents
+from serve_app.api.auth import KeyDep
+from serve_app.api.catalogue import check_can_do, find_model
+from serve_app.api.events import text_events
+from serve_app.api.forms import parse, read_form
+from serve_app.api.schemas import AudioForm, TranscriptionForm, TranslationForm, no_diarizer
+from serve_app.api.services import LimiterDep, Services, ServicesDep
+from serve_app.api.streams import EventStream, Relay, unless_gone
+from serve_app.api.uploads import media_of
+from serve_app.transcript.collect import collect
+from serve_app.transcript.protocols import MediaReference
+from serve_app.transcript.render import MEDIA_TYPES, Format, render
+from serve_app.transcript.types import TranscriptionOptions
+
+router = APIRouter(prefix="/v1/audio", tags=["audio"])
+
+
+async def request_stack(key: KeyDep, limiter: LimiterDep) -> AsyncIterator[contextlib.AsyncExitStack]:
+    """A place among the requests in progress, and all that is to be closed once the answer is out."""
+    with limiter.place(key):
+        async with contextlib.AsyncExitStack() as stack:
+            yield stack
+
+
+StackDep = Annotated[contextlib.AsyncExitStack, Depends(request_stack)]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request that has passed every check that needs no work."""
+
+    form: AudioForm
+    options: TranscriptionOptions
+    media: MediaReference
+
+
+@router.post("/transcriptions", **documents.TRANSCRIPTIONS)
+async def transcriptions(request: Request, stack: StackDep, services: ServicesDep) -> Response:
+    """Transcribe audio in the language spoken."""
+    order = await _received(TranscriptionForm, request, stack, services)
+    if isinstance(order.form, TranscriptionForm) and order.form.stream:
+        return await _streamed(request, stack, services, order)
+    return await _whole(request, services, order)
+
+
+@router.post("/translations", **documents.TRANSLATIONS)
+async def translations(request: Request, stack: StackDep, services: ServicesDep) -> Response:
+    """Transcribe audio of any language into English."""
+    return await _whole(request, services, await _received(TranslationForm, request, stack, services))
+
+
+async def _received(
+    schema: type[AudioForm], request: Request, stack: contextlib.AsyncExitStack, services: Services
+) -> Order:
+    file, pairs = await read_form(request)
+    stack.push_async_callback(file.close)
+    form = parse(schema, pairs)
+    model_id = find_model(services.settings, form.model)
+    check_can_do(services.settings, model_id, form)
+    media = await stack.enter_async_context(media_of(file, services))
+    return Order(form, form.options(services.settings, model_id), media)
+
+
+async def _whole(request: Request, services: Services, order: Order) -> Response:
+    events = services.transcriber.run(order.media, order.options)
+    transcript = await unless_gone(request.receive, collect(events, order.options))
+    wanted = order.form.response_format
+    if wanted is Format.DIARIZED_JSON and transcript.channels < 2:
+        raise no_diarizer()
+    return Response(render(transcript, wanted, order.form.layout), media_type=MEDIA_TYPES[wanted])
+
+
+async def _streamed(
+    request: Request, stack: contextlib.AsyncExitStack, services: Services, order: Order
+) -> EventStream:
+    events = await stack.enter_async_context(Relay(services.transcriber.run(order.media, order.options)))
+    first = await unless_gone(request.receive, events.take())  # what fails before it is an HTTP error
+    return EventStream(text_events(first, events.take, order.options), heartbeat_s=services.heartbeat_s)

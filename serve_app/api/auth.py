@@ -1,0 +1,87 @@
+"""API keys: several, from the environment or a file, compared in constant time."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from serve_app.api.services import ServicesDep
+from serve_app.errors import ConfigError, InvalidApiKey
+from serve_app.settings import AuthSettings, read_api_keys
+
+logger = logging.getLogger(__name__)
+
+Fingerprint = tuple[int, int, int]
+
+
+class KeyRing:
+    """
+    The keys of the settings, read again when the key file changes.
+
+    A file that cannot be read leaves the keys as they were: a rotation that goes wrong must not open the service.
+    """
+
+    def __init__(self, auth: AuthSettings, read: Callable[[AuthSettings], frozenset[str]] = read_api_keys) -> None:
+        self._auth = auth
+        self._read = read
+        self._seen = self._fingerprint()
+        self._keys = read(auth)
+
+    def __call__(self) -> frozenset[str]:
+        now = self._fingerprint()
+        if now != self._seen:
+            self._seen = now
+            self._read_again()
+        return self._keys
+
+    def _read_again(self) -> None:
+        try:
+            self._keys = self._read(self._auth)
+        except ConfigError as error:
+            logger.error("the API keys stay as they were: %s", error.message)
+        else:
+            logger.info("read the API keys again: %d", len(self._keys))
+
+    def _fingerprint(self) -> Fingerprint | None:
+        if self._auth.api_key_file is None:
+            return None
+        try:
+            stat = Path(self._auth.api_key_file).stat()
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def authorise(request: Request, services: ServicesDep) -> str | None:
+    """
+    The key that the request came with; None where no key is needed.
+
+    Raises:
+        InvalidApiKey: It came with none, or a wrong one.
+    """
+    keys = services.api_keys()
+    if not keys:
+        return None
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not given:
+        raise InvalidApiKey("You didn't provide an API key. Send it as `Authorization: Bearer YOUR_KEY`.")
+    key = _matching(given.strip(), keys)
+    if key is None:
+        raise InvalidApiKey("Incorrect API key provided.")
+    return key
+
+
+def _matching(given: str, keys: Collection[str]) -> str | None:
+    found = None
+    for key in keys:  # all of them, always: to stop at the match would tell how far down the list it is
+        if hmac.compare_digest(given.encode("latin-1"), key.encode()):
+            found = key
+    return found
+
+
+KeyDep = Annotated[str | None, Depends(authorise)]

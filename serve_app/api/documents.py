@@ -1,0 +1,101 @@
+"""What `/openapi.json` says beyond what FastAPI can see: form bodies, answers in several formats, and every error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from serve_app.api import answers
+from serve_app.api.forms import FILE
+from serve_app.api.problems import PROBLEMS
+from serve_app.api.schemas import LISTS, TranscriptionForm, TranslationForm
+
+REF = "#/components/schemas/{model}"
+SECURITY = {"bearer": {"type": "http", "scheme": "bearer"}}
+TEXT = {"schema": {"type": "string"}}
+
+Documents = dict[str, Any]
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": REF.format(model=model.__name__)}
+
+
+def _errors(*statuses: int) -> dict[int | str, Documents]:
+    return {
+        status: {
+            "description": ", ".join(sorted({p.code for p in PROBLEMS.values() if p.status == status})) or "not found",
+            "content": {"application/json": {"schema": _ref(answers.ErrorAnswer)}},
+            "headers": {"Retry-After": {"schema": {"type": "integer"}}} if status in (429, 503) else {},
+        }
+        for status in statuses
+    }
+
+
+def _audio(form: type[BaseModel], shapes: list[type[BaseModel]], *, streams: bool) -> Documents:
+    content: Documents = {
+        "application/json": {"schema": {"anyOf": [_ref(shape) for shape in shapes]}},
+        "text/plain": TEXT,
+        "text/vtt": TEXT,
+    }
+    if streams:
+        content["text/event-stream"] = TEXT
+    return {
+        "openapi_extra": {
+            "security": [{"bearer": []}, {}],
+            "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _ref(form)}}},
+        },
+        "responses": {
+            200: {"description": "The transcript, in the format asked for", "content": content},
+            **_errors(400, 401, 404, 413, 429, 500, 503),
+        },
+    }
+
+
+TRANSCRIPTIONS = _audio(
+    TranscriptionForm, [answers.VerboseTranscript, answers.DiarizedTranscript, answers.JsonTranscript], streams=True
+)
+TRANSLATIONS = _audio(TranslationForm, [answers.VerboseTranscript, answers.JsonTranscript], streams=False)
+GUARDED: Documents = {"openapi_extra": {"security": [{"bearer": []}, {}]}, "responses": _errors(401)}
+GUARDED_ONE: Documents = {"openapi_extra": GUARDED["openapi_extra"], "responses": _errors(401, 404)}
+
+
+def openapi(app: FastAPI) -> Documents:
+    """The whole document."""
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+    )
+    components = document.setdefault("components", {})
+    components["securitySchemes"] = SECURITY
+    components["schemas"] = {**components.get("schemas", {}), **_schemas()}
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)  # FastAPI's own; no route can answer it
+    return document
+
+
+def _schemas() -> Documents:
+    shown: list[type[BaseModel]] = [
+        answers.ErrorAnswer,
+        answers.JsonTranscript,
+        answers.VerboseTranscript,
+        answers.DiarizedTranscript,
+    ]
+    forms: list[type[BaseModel]] = [TranscriptionForm, TranslationForm]
+    _, schema = models_json_schema([(model, "validation") for model in shown + forms], ref_template=REF)
+    schemas: Documents = schema["$defs"]
+    return {name: _form(s) if name.endswith("Form") else s for name, s in schemas.items()}
+
+
+def _form(schema: Mapping[str, Any]) -> Documents:
+    """Pydantic knows the fields; multipart adds the file, and OpenAI spells lists with brackets."""
+    properties = {f"{name}[]" if name in LISTS else name: p for name, p in schema["properties"].items()}
+    file = {"type": "string", "format": "binary", "description": "Audio or video, in any common format."}
+    return {**schema, "properties": {FILE: file, **properties}, "required": [FILE, *schema["required"]]}

@@ -1,0 +1,154 @@
+"""How much one client, and all of them together, may ask for at once."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.api.problems import answer
+from serve_app.errors import AudioTooLarge, Overloaded, RateLimited
+
+UNMEASURED_S = 1.0
+WEIGHT_OF_NEWEST = 0.2
+
+
+class RequestLimiter:
+    """
+    Counts the requests in progress, and tells who comes too many when a place should be free.
+
+    The estimate is a queue that nobody stands in: n places with a mean service time of t free up every t/n seconds, and each
+    client that was refused since is ahead of the next. So a crowd is told different times, and does not come back as one.
+    """
+
+    def __init__(
+        self, *, max_requests: int, max_per_key: int, max_retry_after_s: float, clock: Callable[[], float]
+    ) -> None:
+        self._max_requests = max_requests
+        self._max_per_key = max_per_key
+        self._max_retry_after_s = max_retry_after_s
+        self._clock = clock
+        self._by_key: Counter[str] = Counter()
+        self._refused = 0
+        self._service_s: float | None = None
+        self.in_progress = 0
+
+    @contextlib.contextmanager
+    def place(self, key: str | None) -> Iterator[None]:
+        """
+        Hold a place while the request is served.
+
+        Raises:
+            RateLimited: The key has all the places that one key may have.
+            Overloaded: Every place is taken.
+        """
+        self._refuse_key(key)
+        self._refuse_all()
+        started_at = self._clock()
+        self._count(key, +1)
+        try:
+            yield
+        finally:
+            self._count(key, -1)
+            self._measure(self._clock() - started_at)
+
+    def _refuse_key(self, key: str | None) -> None:
+        if key is None or not self._max_per_key or self._by_key[key] < self._max_per_key:
+            return
+        raise RateLimited(
+            f"This API key has {self._max_per_key} requests in progress, and may not have more at once.",
+            retry_after_s=self._wait_s(ahead=0, places=self._max_per_key),
+        )
+
+    def _refuse_all(self) -> None:
+        if self.in_progress < self._max_requests:
+            return
+        retry_after_s = self._wait_s(ahead=self._refused, places=self._max_requests)
+        self._refused += 1
+        raise Overloaded(
+            f"The service is busy: {self.in_progress} requests are in progress. Try again in a moment.",
+            retry_after_s=retry_after_s,
+        )
+
+    def _wait_s(self, *, ahead: int, places: int) -> float:
+        service_s = UNMEASURED_S if self._service_s is None else self._service_s
+        return min(max(1, math.ceil(service_s * (ahead + 1) / places)), self._max_retry_after_s)
+
+    def _count(self, key: str | None, change: int) -> None:
+        self.in_progress += change
+        if key is not None:
+            self._by_key[key] += change
+            self._by_key += Counter()  # drops the zeros, which would pile up with every key ever seen
+
+    def _measure(self, service_s: float) -> None:
+        self._refused = max(0, self._refused - 1)
+        if self._service_s is None:
+            self._service_s = service_s
+        else:
+            self._service_s += WEIGHT_OF_NEWEST * (service_s - self._service_s)
+
+
+class BodyLimit:
+    """
+    ASGI middleware that answers 413 to a body above `max_bytes`, counted as it comes in.
+
+    The application behind it sees a client that went away.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isascii() and declared.isdigit() and int(declared[:20]) > self._max_bytes:
+            await answer(self._problem(f"{declared[:20]} bytes"))(scope, receive, send)
+            return
+        await _CountedBody(scope, receive, send, self._max_bytes, self._problem).run(self._app)
+
+    def _problem(self, size: str) -> AudioTooLarge:
+        return AudioTooLarge(
+            f"The request body is {size}, and this service takes at most {self._max_bytes} bytes in one request."
+            " Send the audio compressed (Opus or MP3), or split it into several files."
+        )
+
+
+class _CountedBody:
+    """One request whose body is counted while it is read."""
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, max_bytes: int, problem: Callable[[str], AudioTooLarge]
+    ) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._left = max_bytes
+        self._problem = problem
+        self._started = False
+        self._refused = False
+
+    async def run(self, app: ASGIApp) -> None:
+        await app(self._scope, self._counting, self._unless_refused)
+
+    async def _counting(self) -> Message:
+        if self._refused:
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left >= 0:
+            return message
+        self._refused = True
+        if not self._started:
+            await answer(self._problem("larger"))(self._scope, self._receive, self._send)
+        return {"type": "http.disconnect"}
+
+    async def _unless_refused(self, message: Message) -> None:
+        if self._refused:
+            return
+        self._started = True
+        await self._send(message)

@@ -1,0 +1,225 @@
+"""The request forms as clients send them, and what they mean inside."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from serve_app.api.forms import json_value
+from serve_app.errors import InvalidRequest
+from serve_app.settings import Settings
+from serve_app.transcript.languages import language_code
+from serve_app.transcript.render import TIMED, Format, Layout
+from serve_app.transcript.subtitles import Lines
+from serve_app.transcript.types import Channels, DecodingOptions, SpeechOptions, Task, TranscriptionOptions
+
+T = TypeVar("T")
+
+
+def _known_language(name: str) -> str:
+    code = language_code(name)
+    if code is None:
+        raise ValueError(f"{name[:40]!r} is no language that Whisper knows; send an ISO 639-1 code, such as `en`")
+    return code
+
+
+def _strategy(value: Any) -> Any:
+    value = json_value(value)
+    if value == "auto":
+        return {"type": "server_vad"}
+    if isinstance(value, str):
+        raise ValueError('should be `auto`, or an object such as {"type": "server_vad"}')
+    return value
+
+
+Language = Annotated[str, AfterValidator(_known_language)]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Temperatures = Annotated[
+    Probability | Annotated[tuple[Probability, ...], Field(min_length=1)], BeforeValidator(json_value)
+]
+
+
+class ServerVad(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    type: Literal["server_vad"]
+    threshold: Probability | None = None
+    """Probability above which sound is speech."""
+    silence_duration_ms: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    """A shorter pause does not end a speech span."""
+    prefix_padding_ms: Annotated[int, Field(ge=0, le=2_000)] | None = None
+    """Kept before and after each speech span."""
+
+
+class AudioForm(BaseModel):
+    """What both audio routes take, besides the file."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    task: ClassVar[Task]
+
+    model: str
+    """A model id or alias from `/v1/models`."""
+    language: Language | None = None
+    """The language spoken: ISO 639-1 code, English name or BCP-47 tag, in any case. Detected if absent."""
+    prompt: str = ""
+    """Text that guides the style of every chunk."""
+    response_format: Format = Format.JSON
+    temperature: Temperatures = 0.0
+    """Sampling temperature. 0 tries the configured ladder in turn; a JSON array is a ladder of its own."""
+    chunking_strategy: Annotated[ServerVad | None, BeforeValidator(_strategy)] = None
+    """What counts as speech: `auto`, or an object."""
+    hotwords: str = ""
+    """Words that are likely to be said."""
+    vad_filter: bool | None = None
+    """Leave out what does not sound like speech."""
+    beam_size: Annotated[int, Field(ge=1, le=16)] | None = None
+    condition_on_previous_text: bool = False
+    """Prompt each chunk with the text before it: slower, more consistent."""
+    multilingual: bool = False
+    """Detect the language of each chunk."""
+    channels: Channels = Channels.MIX
+    """`separate` transcribes each channel by itself."""
+    max_line_width: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Characters in a line of a subtitle."""
+    max_line_count: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Lines in a subtitle."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_value_each(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        return {name: _single(name, value) if name not in LISTS else value for name, value in tree.items()}
+
+    @property
+    def words_heard(self) -> str:
+        return self.hotwords
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(lines=Lines(self.max_line_width, self.max_line_count))
+
+    def options(self, settings: Settings, model_id: str) -> TranscriptionOptions:
+        return TranscriptionOptions(
+            decoding=self._decoding(settings, model_id),
+            speech=self._speech(settings),
+            channels=self.channels,
+            condition_on_previous_text=self.condition_on_previous_text,
+            multilingual=self.multilingual,
+        )
+
+    def _decoding(self, settings: Settings, model_id: str) -> DecodingOptions:
+        return DecodingOptions(
+            model_id=model_id,
+            task=self.task,
+            language=self.language,
+            languages=self.candidates,
+            beam_size=self.beam_size or settings.decoding.beam_size,
+            temperatures=_ladder(self.temperature, settings),
+            prompt=self.prompt,
+            hotwords=self.words_heard,
+            word_times=self.response_format in TIMED,
+            logprobs=self.layout.logprobs,
+        )
+
+    def _speech(self, settings: Settings) -> SpeechOptions:
+        given, default = self.chunking_strategy or ServerVad(type="server_vad"), settings.speech
+        return SpeechOptions(
+            vad_filter=_or(self.vad_filter, default.vad_filter),
+            threshold=_or(given.threshold, default.threshold),
+            min_silence_s=_or(_seconds(given.silence_duration_ms), default.min_silence_s),
+            padding_s=_or(_seconds(given.prefix_padding_ms), default.padding_s),
+        )
+
+
+class TranslationForm(AudioForm):
+    """`POST /v1/audio/translations`"""
+
+    task = Task.TRANSLATE
+
+    response_format: Literal[Format.JSON, Format.TEXT, Format.SRT, Format.VERBOSE_JSON, Format.VTT] = Format.JSON
+
+
+class TranscriptionForm(AudioForm):
+    """`POST /v1/audio/transcriptions`"""
+
+    task = Task.TRANSCRIBE
+
+    stream: bool = False
+    """Send the text as it comes, as server-sent events. With `json` or `text`."""
+    timestamp_granularities: tuple[Literal["word", "segment"], ...] = ()
+    """With `verbose_json`. `segment` if absent."""
+    include: tuple[Literal["logprobs"], ...] = ()
+    """With `json`."""
+    keywords: tuple[str, ...] = ()
+    """Words that are likely to be said."""
+    languages: tuple[Language, ...] = ()
+    """Languages that may be spoken; one of them is detected."""
+
+    @model_validator(mode="after")
+    def _fits_the_format(self) -> Self:
+        if "word" in self.timestamp_granularities and self.response_format is not Format.VERBOSE_JSON:
+            raise InvalidRequest(
+                "timestamp_granularities needs response_format=verbose_json.", param="timestamp_granularities"
+            )
+        if self.include and self.response_format is not Format.JSON:
+            raise InvalidRequest("include=logprobs needs response_format=json.", param="include")
+        if self.stream and self.response_format not in (Format.JSON, Format.TEXT):
+            raise InvalidRequest("stream needs response_format=json or text.", param="response_format")
+        if self.response_format is Format.DIARIZED_JSON and self.channels is not Channels.SEPARATE:
+            raise no_diarizer()
+        return self
+
+    @property
+    def words_heard(self) -> str:
+        return ", ".join(filter(None, (self.hotwords, *self.keywords)))
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.languages))
+
+    @property
+    def layout(self) -> Layout:
+        wanted = self.timestamp_granularities or ("segment",)
+        return Layout(
+            segments="segment" in wanted,
+            words="word" in wanted,
+            logprobs="logprobs" in self.include,
+            lines=Lines(self.max_line_width, self.max_line_count),
+        )
+
+
+LISTS = frozenset({"timestamp_granularities", "include", "keywords", "languages"})
+
+
+def no_diarizer() -> InvalidRequest:
+    return InvalidRequest(
+        "diarized_json needs a file with one speaker on each of several channels, and `channels=separate`:"
+        " this service tells channels apart, not voices.",
+        param="response_format",
+    )
+
+
+def _single(name: str, value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    if len(set(value)) > 1:
+        raise InvalidRequest(f"{name} is given more than once, with different values.", param=name)
+    return value[0]
+
+
+def _ladder(temperature: float | tuple[float, ...], settings: Settings) -> tuple[float, ...]:
+    if isinstance(temperature, tuple):
+        return temperature
+    return (temperature,) if temperature > 0 else settings.decoding.temperatures
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
+
+
+def _or(given: T | None, default: T) -> T:
+    return default if given is None else given

@@ -1,0 +1,32 @@
+"""An upload on its way to the pipeline: a small one inside the call, a large one through the media store."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from starlette.datastructures import UploadFile
+
+from serve_app.api.services import Services
+from serve_app.transcript.protocols import InlineMedia, MediaReference
+
+BLOCK_BYTES = 1024 * 1024
+
+
+@contextlib.asynccontextmanager
+async def media_of(upload: UploadFile, services: Services) -> AsyncIterator[MediaReference]:
+    """The media of an upload, for as long as the context is open."""
+    if (upload.size or 0) <= services.settings.limits.inline_upload_bytes:
+        yield InlineMedia(await upload.read())
+        return
+    stored = await services.media_store.save(_blocks(upload))
+    await upload.close()  # the spooled copy: a long request need not hold the file twice
+    try:
+        yield stored
+    finally:
+        await services.media_store.delete(stored)
+
+
+async def _blocks(upload: UploadFile) -> AsyncIterator[bytes]:
+    while block := await upload.read(BLOCK_BYTES):
+        yield block
