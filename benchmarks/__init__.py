@@ -1,0 +1,1 @@
+"""How fast and how right the service is, beside what it is built on: `make bench`."""

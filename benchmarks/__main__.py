@@ -1,0 +1,62 @@
+"""`python -m benchmarks`: measure, print, write `docs/benchmarks.md`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks import report
+from benchmarks.corpus import read_corpus
+from benchmarks.failure import BenchFailed
+from benchmarks.machine import this_machine
+from benchmarks.results import Results, RowResult, merged, read_results, write_results
+from benchmarks.rows import ROWS, Plan
+from tests.recordings import SHARED_AUDIO
+
+console = Console()
+
+
+def main(
+    audio: Annotated[Path, typer.Option(help="Folder of recordings with a manifest.jsonl.")] = SHARED_AUDIO,
+    rows: Annotated[str, typer.Option(help=f"Rows to measure, of {', '.join(ROWS)}.")] = ",".join(ROWS),
+    quick: Annotated[bool, typer.Option("--quick", help="A few clips and one round; nothing is written.")] = False,
+) -> None:
+    """Measure the service beside what it is built on."""
+    names = rows.split(",")
+    if unknown := [name for name in names if name not in ROWS]:
+        raise typer.BadParameter(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    try:
+        corpus = read_corpus(audio)
+    except BenchFailed as error:
+        raise typer.BadParameter(str(error)) from error
+    plan = Plan(corpus, rounds=1, calls=5, most_clips=8, long_s=900) if quick else Plan(corpus)
+    measured = _measure(names, plan)
+    console.print(report.table(measured))
+    if not quick:
+        results = merged(read_results(), measured, list(ROWS))
+        write_results(results)
+        report.PAGE.write_text(report.page(results), encoding="utf-8")
+    if len(measured) < len(names):
+        raise typer.Exit(1)
+
+
+def _measure(names: list[str], plan: Plan) -> Results:
+    """The rows that could be measured; what hinders one does not take the others along."""
+    measured: Results = {}
+    for name in names:
+        console.rule(name)
+        try:
+            finding = ROWS[name](plan)
+        except (BenchFailed, AssertionError, TimeoutError) as error:  # the last two: the service did not start
+            console.print(f"[red]{name} could not be measured:[/] {error}")
+            continue
+        measured[name] = RowResult(datetime.now(UTC).date().isoformat(), this_machine(), finding.how, finding.measures)
+    return measured
+
+
+if __name__ == "__main__":
+    typer.run(main)

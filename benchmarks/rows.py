@@ -1,0 +1,313 @@
+"""The rows of the bench: each runs the service and what it is held against in turns, and says what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import track
+
+from benchmarks.base_model import base_model
+from benchmarks.client import Client
+from benchmarks.corpus import Clip, Corpus, minutes
+from benchmarks.machine import cores
+from benchmarks.memory import PeakMemory
+from benchmarks.recordings import recording
+from benchmarks.reference import BATCH_SIZE, MODEL, Heard, Kind, reference, service_args
+from benchmarks.results import Measure, Unit
+from benchmarks.word_errors import WordErrors, word_errors
+from tests.cluster.running import KEY, Service, config_file, running
+from tests.recordings import DATA
+
+SAMPLE = DATA / "jfk.flac"
+CLIENTS = 8
+PASSES = 3  # of the service for one of the loop, so that both sides of a round take about as long
+PAUSE_S = 0.3  # OpenMP's threads spin for 0.2 s after the last work, and would take it from the other side
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much a run measures."""
+
+    corpus: Corpus
+    rounds: int = 3
+    calls: int = 21  # of the row on latency
+    most_clips: int | None = None
+    long_s: float = 3 * 3600.0
+    short_s: float = 180.0
+
+    def some(self, clips: list[Clip]) -> list[Clip]:
+        return clips[: self.most_clips]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a row came to."""
+
+    how: str
+    measures: tuple[Measure, ...]
+
+
+def word_error_rate(plan: Plan) -> Finding:
+    recordings, formats = plan.some(plan.corpus.recordings()), plan.some(plan.corpus.formats())
+    with _service() as client, reference(Kind.TRANSCRIBE, threads=cores()) as theirs:
+        _warm_up(client.transcribe, theirs.transcribe)
+        measures = [
+            measure
+            for name, clips in (("clips, each of another sentence", recordings), ("formats and noise", formats))
+            if clips
+            for measure in _accuracy(name, clips, client.transcribe, theirs.transcribe)
+        ]
+    sets = ", ".join(sorted({clip.set_name for clip in (*recordings, *formats)}))
+    how = (
+        f"{len(recordings)} English clips ({minutes(recordings):.1f} min), each of another sentence, and {len(formats)} files"
+        f" of a few sentences in many containers, codecs and kinds of noise ({minutes(formats):.1f} min); sets: {sets}. One"
+        f" request at a time over HTTP as `json`, and `transcribe` with its defaults on the same file, clip by clip in turns"
+    )
+    return Finding(how, tuple(measures))
+
+
+def throughput(plan: Plan) -> Finding:
+    clips = plan.some(plan.corpus.between(5, 15))
+    paths = [clip.path for clip in clips]
+    ours: list[float] = []
+    theirs: list[float] = []
+    with _service() as client, reference(Kind.TRANSCRIBE, threads=cores()) as loop:
+        _warm_up(client.transcribe, loop.transcribe)
+        for _ in track(range(plan.rounds), "throughput"):
+            ours.append(PASSES * len(clips) / client.transcribe_all(paths * PASSES, clients=CLIENTS))
+            time.sleep(PAUSE_S)
+            theirs.append(len(clips) / sum(loop.transcribe(path).took_s for path in paths))
+    rate = "{:.2f} clips/s".format
+    measure = _ratio(f"clips per second at {CLIENTS} clients", ours, theirs, rate, at_least=3.0)
+    how = (
+        f"{len(clips)} clips of 5 to 15 s ({minutes(clips):.1f} min) sent by {CLIENTS} HTTP clients, three times over, against a"
+        f" loop over `transcribe` with {cores()} threads"
+    )
+    return Finding(how, (measure,))
+
+
+def long_file(plan: Plan) -> Finding:
+    clip = plan.corpus.long_file()
+    clips = [clip] * plan.rounds
+    with (
+        _service() as client,
+        reference(Kind.TRANSCRIBE, threads=cores()) as transcribe,
+        reference(Kind.BATCHED, threads=cores()) as pipeline,
+    ):
+        _warm_up(client.transcribe, transcribe.transcribe, pipeline.transcribe)
+        sides = client.transcribe, transcribe.transcribe, pipeline.transcribe
+        ours, plain, batched = _in_turns([clip.path for clip in clips], "long file", *sides)
+        first = [client.stream(clip.path).first_delta_s for _ in range(plan.rounds)]
+    measures = (
+        _speed(f"long file: time to the end, against batches of {BATCH_SIZE}", ours, batched, at_least=1.0),
+        _speed("long file: time to the end, against transcribe", ours, plain),
+        _difference("long file: WER, against transcribe", _errors(clips, ours), _errors(clips, plain), at_most=0.0),
+        _difference(f"long file: WER, against batches of {BATCH_SIZE}", _errors(clips, ours), _errors(clips, batched)),
+        _first_delta(first, ours),
+    )
+    how = (
+        f"A recording of {clip.duration_s / 60:.1f} min over HTTP as `json`, against `transcribe` and against"
+        f" `BatchedInferencePipeline` with `batch_size={BATCH_SIZE}`, with {cores()} threads each; the first delta is of a"
+        " streamed request of its own"
+    )
+    return Finding(how, measures)
+
+
+def latency(plan: Plan) -> Finding:
+    with (
+        _service() as client,
+        reference(Kind.PIPELINE, threads=cores()) as pipeline,
+        reference(Kind.ENGINE, threads=cores()) as bare,
+    ):
+        _warm_up(client.transcribe, pipeline.transcribe, bare.transcribe)
+        sides = client.transcribe, pipeline.transcribe, bare.transcribe
+        http, inside, engine = _in_turns([SAMPLE] * plan.calls, "latency", *sides)
+    measures = (
+        _added("11 s clip, p50: HTTP over the same pipeline in one process", http, inside),
+        _added("11 s clip, p50: HTTP over the bare engine call", http, engine),
+    )
+    how = (
+        f"the bundled 11 s clip, {plan.calls} calls each in turns. One reference is our own decoder, VAD and engine in one"
+        " process, so the difference is what HTTP, Ray and three hops add; the other is the engine alone on samples already"
+        " decoded, so the difference holds decoding and VAD too"
+    )
+    return Finding(how, measures)
+
+
+def memory(plan: Plan) -> Finding:
+    clips = plan.corpus.long_files()
+    short, long = recording(clips, plan.short_s), recording(clips, plan.long_s)
+    with _running(**service_args()) as service, _client(service, MODEL) as client:
+        _warm_up(client.transcribe)
+        small, took = _peak_bytes(service, client, short)
+        large, took_long = _peak_bytes(service, client, long)
+    measure = Measure(
+        what=f"peak memory of all processes, {plan.long_s / 3600:.1f} h file",
+        ours=f"{large / MIB:.0f} MiB",
+        against=f"{small / MIB:.0f} MiB, {plan.short_s / 60:.0f} min file",
+        value=(large - small) / 1e6,
+        unit=Unit.MB,
+        at_most=150,
+    )
+    how = (
+        f"Opus at 24 kbit/s, {long.stat().st_size / 1e6:.0f} MB and {short.stat().st_size / 1e6:.1f} MB, one after the other at"
+        " one fresh service; the sum of proportional set sizes (shared memory counted once) of `rayscribe serve` and all its"
+        f" children, Ray's included, looked at four times a second. They took {took_long:.0f} s ({plan.long_s / took_long:.0f}×"
+        f" real time) and {took:.0f} s"
+    )
+    return Finding(how, (measure,))
+
+
+def replicas(plan: Plan) -> Finding:
+    clips = plan.some(plan.corpus.between(5, 15))
+    paths = [clip.path for clip in clips]
+    one: list[float] = []
+    two: list[float] = []
+    with (
+        _running(**_base_args(1)) as single,
+        _running(**_base_args(2)) as double,
+        _client(single, "base") as to_one,
+        _client(double, "base") as to_two,
+    ):
+        for client in (to_one, to_two):
+            client.transcribe_all([SAMPLE] * CLIENTS, clients=CLIENTS)  # so that every replica has worked once
+        for _ in track(range(plan.rounds), "replicas"):
+            for client, rates in ((to_one, one), (to_two, two)):
+                rates.append(len(clips) / client.transcribe_all(paths, clients=CLIENTS))
+                time.sleep(PAUSE_S)
+    rate = "{:.2f} clips/s".format
+    measure = _ratio("two replicas against one, model base", two, one, rate, at_least=1.6)
+    how = (
+        f"{len(clips)} clips of 5 to 15 s ({minutes(clips):.1f} min) from {CLIENTS} HTTP clients, one thread a replica, two"
+        f" services in turns on {cores()} cores, which also run everything else"
+    )
+    return Finding(how, (measure,))
+
+
+ROWS: dict[str, Callable[[Plan], Finding]] = {
+    "wer": word_error_rate,
+    "throughput": throughput,
+    "long-file": long_file,
+    "latency": latency,
+    "memory": memory,
+    "replicas": replicas,
+}
+
+
+def _base_args(count: int) -> dict[str, object]:
+    """Settings of a service with model base and so many replicas."""
+    return {
+        "models": {"base": {"source": str(base_model())}},
+        "default_model": "base",
+        "preload": ["base"],
+        "recognizer": {"min_replicas": count, "max_replicas": count, "threads": 1, "compute_type": "int8"},
+    }
+
+
+@contextlib.contextmanager
+def _running(**args: object) -> Iterator[Service]:
+    with tempfile.TemporaryDirectory(prefix="bench") as folder, running(config_file(Path(folder), **args)) as service:
+        yield service
+
+
+@contextlib.contextmanager
+def _service() -> Iterator[Client]:
+    with _running(**service_args()) as service, _client(service, MODEL) as client:
+        yield client
+
+
+def _client(service: Service, model: str) -> contextlib.closing[Client]:
+    return contextlib.closing(Client(service.url, KEY, model=model))
+
+
+def _warm_up(*transcribes: Callable[[Path], Heard]) -> None:
+    """The first call loads what later ones find in memory."""
+    for transcribe in transcribes:
+        transcribe(SAMPLE)
+        time.sleep(PAUSE_S)
+
+
+def _peak_bytes(service: Service, client: Client, path: Path) -> tuple[int, float]:
+    with PeakMemory(service.process.pid) as memory:
+        took_s = client.transcribe(path).took_s
+    return memory.peak_bytes, took_s
+
+
+def _accuracy(
+    name: str, clips: list[Clip], ours: Callable[[Path], Heard], theirs: Callable[[Path], Heard]
+) -> list[Measure]:
+    """The errors of both sides on the same clips, and what they took for them."""
+    mine, other = _in_turns([clip.path for clip in clips], name, ours, theirs)
+    audio_s = sum(clip.duration_s for clip in clips)
+    took_s, other_s = sum(heard.took_s for heard in mine), sum(heard.took_s for heard in other)
+    speed = Measure(
+        what=f"speed, one request at a time, {name}",
+        ours=f"{audio_s / took_s:.1f}× real time",
+        against=f"{audio_s / other_s:.1f}× real time, transcribe",
+        value=other_s / took_s,
+        unit=Unit.TIMES,
+    )
+    return [_difference(f"WER, {name}", _errors(clips, mine), _errors(clips, other), at_most=0.0), speed]
+
+
+def _errors(clips: Sequence[Clip], heard: Sequence[Heard]) -> WordErrors:
+    return word_errors((clip.reference, one.text) for clip, one in zip(clips, heard, strict=True))
+
+
+def _difference(what: str, ours: WordErrors, theirs: WordErrors, *, at_most: float | None = None) -> Measure:
+    return Measure(what, str(ours), str(theirs), ours.rate - theirs.rate, Unit.WER, at_most=at_most)
+
+
+def _ratio(
+    what: str, ours: list[float], theirs: list[float], text: Callable[[float], str], *, at_least: float | None = None
+) -> Measure:
+    """The median of the rounds' ratios: what disturbs a round disturbs both sides of it."""
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    return Measure(
+        what=what,
+        ours=text(statistics.median(ours)),
+        against=text(statistics.median(theirs)),
+        value=statistics.median(ratios),
+        unit=Unit.TIMES,
+        at_least=at_least,
+        lowest=min(ratios),
+        highest=max(ratios),
+    )
+
+
+def _speed(what: str, ours: list[Heard], theirs: list[Heard], *, at_least: float | None = None) -> Measure:
+    rates, others = ([1 / heard.took_s for heard in side] for side in (ours, theirs))
+    return _ratio(what, rates, others, lambda rate: f"{1 / rate:.1f} s", at_least=at_least)
+
+
+def _first_delta(first: list[float], whole: list[Heard]) -> Measure:
+    first_s, end_s = statistics.median(first), statistics.median(heard.took_s for heard in whole)
+    return Measure(
+        what="long file: time to the first streamed delta",
+        ours=f"{first_s:.2f} s",
+        against=f"{end_s:.1f} s, to the end",
+        value=end_s / first_s,
+        unit=Unit.TIMES,
+    )
+
+
+def _added(what: str, ours: list[Heard], theirs: list[Heard]) -> Measure:
+    mine_ms, other_ms = (1000 * statistics.median(heard.took_s for heard in side) for side in (ours, theirs))
+    return Measure(what, f"{mine_ms:.0f} ms", f"{other_ms:.0f} ms", mine_ms - other_ms, Unit.MS, at_most=40)
+
+
+def _in_turns(paths: Sequence[Path], name: str, *sides: Callable[[Path], Heard]) -> list[list[Heard]]:
+    """What each side heard in each file, one file after the other."""
+    heard: list[list[Heard]] = [[] for _ in sides]
+    for path in track(paths, name):
+        for side, transcribe in zip(heard, sides, strict=True):
+            side.append(transcribe(path))
+            time.sleep(PAUSE_S)
+    return heard
