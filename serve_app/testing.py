@@ -1,0 +1,258 @@
+"""
+Stand-ins for the parts that need a model, a cluster or time.
+
+They are part of the product: whoever builds on rayscribe tests against them, as its own tests do.
+"""
+
+from __future__ import annotations
+
+import io
+import wave
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from serve_app.errors import AudioTooShort, InvalidAudio
+from serve_app.transcript.protocols import InlineMedia, MediaReference, MediaStore, Recognizer, StoredMedia, Transcriber
+from serve_app.transcript.types import (
+    SAMPLE_RATE_HZ,
+    ChunkRequest,
+    ChunkTranscribed,
+    DecodingOptions,
+    Engine,
+    RecognizedChunk,
+    Segment,
+    TokenLogprob,
+    TranscriptEvent,
+    TranscriptionFinished,
+    TranscriptionOptions,
+    TranscriptWarning,
+    WarningCode,
+    Word,
+)
+
+SENTENCES = (" A stand-in never listens.", " It says the same to everyone;", " that makes it easy to test.")
+PROBABILITY = 0.9
+LOGPROB = -0.2
+
+
+class FakeClock:
+    """A clock that stands still until it is told to go."""
+
+    def __init__(self, now_s: float = 1000.0) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def advance(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def told_length(request: ChunkRequest) -> str:
+    return f" Chunk {request.index} lasts {len(request.samples) / SAMPLE_RATE_HZ:.2f} seconds."
+
+
+class FakeRecognizer(Recognizer):
+    """
+    Hears in each chunk what `text` says.
+
+    Attributes:
+        requests: What it was asked, in order.
+    """
+
+    def __init__(self, text: Callable[[ChunkRequest], str] = told_length) -> None:
+        self._text = text
+        self.requests: list[ChunkRequest] = []
+
+    async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
+        self.requests.append(request)
+        return recognized(self._text(request), len(request.samples) / SAMPLE_RATE_HZ, request.options)
+
+
+async def at_once(_: int) -> None:
+    """No reason to wait."""
+
+
+def read_file(media: StoredMedia) -> bytes:
+    return Path(media.path).read_bytes()
+
+
+class FakeTranscriber(Transcriber):
+    """
+    Finds the sentences it was made with in every WAV file, spread over its length, one a chunk.
+
+    Attributes:
+        calls: What it was asked, in order.
+        cancelled: How many transcriptions were given up before their end.
+    """
+
+    def __init__(
+        self,
+        sentences: Sequence[str] = SENTENCES,
+        *,
+        before_chunk: Callable[[int], Awaitable[None]] = at_once,
+        warnings: Sequence[TranscriptWarning] = (),
+        channels: int = 1,
+        read: Callable[[StoredMedia], bytes] = read_file,
+    ) -> None:
+        """
+        Args:
+            before_chunk: Awaited with the number of each chunk, and once more before the end; may wait or raise.
+            channels: The sentences go to these in turn.
+            read: How to get at stored media.
+        """
+        self._sentences = tuple(sentences)
+        self._before_chunk = before_chunk
+        self._warnings = tuple(warnings)
+        self._channels = channels
+        self._read = read
+        self.calls: list[tuple[MediaReference, TranscriptionOptions]] = []
+        self.cancelled = 0
+
+    async def run(self, media: MediaReference, options: TranscriptionOptions) -> AsyncGenerator[TranscriptEvent, None]:
+        self.calls.append((media, options))
+        finished = False
+        try:
+            duration_s = wav_duration_s(media.data if isinstance(media, InlineMedia) else self._read(media))
+            for index in range(len(self._sentences)):
+                await self._before_chunk(index)
+                yield self._chunk(index, duration_s, options.decoding)
+            await self._before_chunk(len(self._sentences))
+            finished = True
+            yield self._end(duration_s, options.decoding)
+        except Exception:
+            finished = True
+            raise
+        finally:
+            self.cancelled += not finished
+
+    def _chunk(self, index: int, duration_s: float, options: DecodingOptions) -> ChunkTranscribed:
+        length_s = duration_s / len(self._sentences)
+        start, channel = index * length_s, index % self._channels
+        heard = recognized(self._sentences[index], length_s, options)
+        return ChunkTranscribed(
+            index=index // self._channels,
+            channel=channel,
+            start=start,
+            end=start + length_s,
+            text=heard.text,
+            segments=(segment(heard, start, length_s, channel),) if heard.text else (),
+            recognized=heard,
+        )
+
+    def _end(self, duration_s: float, options: DecodingOptions) -> TranscriptionFinished:
+        silent = () if any(self._sentences) else (TranscriptWarning(WarningCode.NO_SPEECH, "Nothing was said."),)
+        return TranscriptionFinished(
+            duration_s=duration_s,
+            language=options.language or ("" if silent else "en"),
+            language_probability=PROBABILITY,
+            warnings=(*self._warnings, *silent),
+            speech_s=0.0 if silent else duration_s,
+            channels=self._channels,
+        )
+
+
+class InMemoryMediaStore(MediaStore):
+    """
+    Keeps uploads in memory.
+
+    Attributes:
+        files: What lies there now.
+        saved: How many uploads ever came.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.saved = 0
+
+    async def save(self, blocks: AsyncIterable[bytes]) -> StoredMedia:
+        data = b"".join([block async for block in blocks])
+        self.saved += 1
+        media = StoredMedia(f"memory/{self.saved}")
+        self.files[media.path] = data
+        return media
+
+    async def delete(self, media: StoredMedia) -> None:
+        self.files.pop(media.path, None)
+
+    def read(self, media: StoredMedia) -> bytes:
+        return self.files[media.path]
+
+
+def recognized(text: str, duration_s: float, options: DecodingOptions) -> RecognizedChunk:
+    """What a recogniser would give for this text, words spread evenly over the chunk."""
+    words = text.split()
+    tokens = tuple(len(word) for word in words)
+    return RecognizedChunk(
+        text=text,
+        tokens=tokens,
+        language=options.language or "en",
+        language_probability=PROBABILITY,
+        temperature=0.0,
+        avg_logprob=LOGPROB,
+        compression_ratio=1.0,
+        no_speech_prob=0.01,
+        engine=Engine(options.model_id, revision="fake", compute_type="float32", device="cpu"),
+        words=_words(words, duration_s) if options.word_times else (),
+        logprobs=tuple(_logprob(f" {word}") for word in words) if options.logprobs else (),
+    )
+
+
+def segment(heard: RecognizedChunk, start: float, duration_s: float, channel: int = 0) -> Segment:
+    """The whole of a chunk as one segment."""
+    return Segment(
+        start=start,
+        end=start + duration_s,
+        text=heard.text,
+        language=heard.language,
+        tokens=heard.tokens,
+        temperature=heard.temperature,
+        avg_logprob=heard.avg_logprob,
+        compression_ratio=heard.compression_ratio,
+        no_speech_prob=heard.no_speech_prob,
+        chunk_start=start,
+        channel=channel,
+        words=tuple(word.shifted(start) for word in heard.words),
+    )
+
+
+def silent_wav(duration_s: float, *, channels: int = 1) -> bytes:
+    """A WAV file of digital silence."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as wav:
+        wav.setnchannels(channels)
+        wav.setsampwidth(2)
+        wav.setframerate(SAMPLE_RATE_HZ)
+        wav.writeframes(np.zeros(round(duration_s * SAMPLE_RATE_HZ) * channels, np.int16).tobytes())
+    return file.getvalue()
+
+
+def wav_duration_s(data: bytes) -> float:
+    """
+    How long a WAV file is.
+
+    Raises:
+        InvalidAudio: It is none.
+        AudioTooShort: Less than 0.1 s.
+    """
+    try:
+        with wave.open(io.BytesIO(data)) as wav:
+            duration_s = wav.getnframes() / wav.getframerate()
+    except (wave.Error, EOFError, ZeroDivisionError) as error:
+        raise InvalidAudio("The file is no audio that can be decoded.", param="file") from error
+    if duration_s < 0.1:
+        raise AudioTooShort(f"The audio is {duration_s:.3f} s long; the shortest is 0.1 s.", param="file")
+    return duration_s
+
+
+def _words(texts: Sequence[str], duration_s: float) -> tuple[Word, ...]:
+    length_s = duration_s / max(1, len(texts))
+    return tuple(
+        Word(n * length_s, (n + 1) * length_s, f" {text}", PROBABILITY, (len(text),)) for n, text in enumerate(texts)
+    )
+
+
+def _logprob(token: str) -> TokenLogprob:
+    return TokenLogprob(token, LOGPROB, tuple(token.encode()))
