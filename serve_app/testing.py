@@ -6,6 +6,7 @@ They are part of the product: whoever builds on rayscribe tests against them, as
 
 from __future__ import annotations
 
+import asyncio
 import io
 import wave
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
@@ -106,34 +107,30 @@ class FakeTranscriber(Transcriber):
         self._sentences = tuple(sentences)
         self._before_chunk = before_chunk
         self._warnings = tuple(warnings)
-        self._channels = channels
+        self.channels = channels
         self._read = read
         self.calls: list[tuple[MediaReference, TranscriptionOptions]] = []
         self.cancelled = 0
 
     async def run(self, media: MediaReference, options: TranscriptionOptions) -> AsyncGenerator[TranscriptEvent, None]:
         self.calls.append((media, options))
-        finished = False
+        duration_s = wav_duration_s(media.data if isinstance(media, InlineMedia) else self._read(media))
         try:
-            duration_s = wav_duration_s(media.data if isinstance(media, InlineMedia) else self._read(media))
             for index in range(len(self._sentences)):
                 await self._before_chunk(index)
                 yield self._chunk(index, duration_s, options.decoding)
             await self._before_chunk(len(self._sentences))
-            finished = True
-            yield self._end(duration_s, options.decoding)
-        except Exception:
-            finished = True
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled += 1
             raise
-        finally:
-            self.cancelled += not finished
+        yield self._end(duration_s, options.decoding)
 
     def _chunk(self, index: int, duration_s: float, options: DecodingOptions) -> ChunkTranscribed:
         length_s = duration_s / len(self._sentences)
-        start, channel = index * length_s, index % self._channels
+        start, channel = index * length_s, index % self.channels
         heard = recognized(self._sentences[index], length_s, options)
         return ChunkTranscribed(
-            index=index // self._channels,
+            index=index // self.channels,
             channel=channel,
             start=start,
             end=start + length_s,
@@ -150,7 +147,7 @@ class FakeTranscriber(Transcriber):
             language_probability=PROBABILITY,
             warnings=(*self._warnings, *silent),
             speech_s=0.0 if silent else duration_s,
-            channels=self._channels,
+            channels=self.channels,
         )
 
 
@@ -239,7 +236,7 @@ def wav_duration_s(data: bytes) -> float:
     """
     try:
         with wave.open(io.BytesIO(data)) as wav:
-            duration_s = wav.getnframes() / wav.getframerate()
+            duration_s: float = wav.getnframes() / wav.getframerate()
     except (wave.Error, EOFError, ZeroDivisionError) as error:
         raise InvalidAudio("The file is no audio that can be decoded.", param="file") from error
     if duration_s < 0.1:
