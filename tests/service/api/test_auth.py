@@ -32,10 +32,17 @@ async def test_each_key_opens(guarded: httpx.AsyncClient, key: str, scheme: str)
     assert response.status_code == 200
 
 
-@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Bearer sk-on", "Bearer sk-one2", "Basic sk-one", "sk-one"])
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer ", "Bearer sk-on", "Bearer sk-one2", "Basic sk-one", "sk-one"]
+)
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/v1/models"), ("GET", "/v1/models/x"), ("POST", "/v1/audio/transcriptions"), ("POST", "/v1/audio/translations")],
+    [
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/x"),
+        ("POST", "/v1/audio/transcriptions"),
+        ("POST", "/v1/audio/translations"),
+    ],
 )
 async def test_without_a_right_key_it_is_a_401(guarded: httpx.AsyncClient, header: str, method: str, path: str) -> None:
     response = await guarded.request(method, path, headers={"authorization": header})

@@ -167,11 +167,13 @@ FAILURES: list[tuple[errors.RayscribeError, int, tuple[str, str | None, str], di
 
 
 @pytest.mark.parametrize("stream", ["true", "false"])
-@pytest.mark.parametrize(
-    ("failure", "status", "shown", "headers"), FAILURES, ids=lambda value: type(value).__name__
-)
+@pytest.mark.parametrize(("failure", "status", "shown", "headers"), FAILURES, ids=lambda value: type(value).__name__)
 async def test_failure_before_the_first_word_is_an_http_error(
-    failure: errors.RayscribeError, status: int, shown: tuple[str, str | None, str], headers: dict[str, str], stream: str
+    failure: errors.RayscribeError,
+    status: int,
+    shown: tuple[str, str | None, str],
+    headers: dict[str, str],
+    stream: str,
 ) -> None:
     async with client_of(_failing(failure)) as http:
         response = await http.post(TRANSCRIPTIONS, files=FILES, data={"model": "tiny.en", "stream": stream})

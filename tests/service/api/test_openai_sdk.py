@@ -156,7 +156,12 @@ async def test_every_option_of_the_sdk_arrives(sdk: openai.AsyncOpenAI, transcri
     await sdk.audio.transcriptions.create(
         file=FILE,
         model="acme/large",
-        chunking_strategy={"type": "server_vad", "threshold": 0.6, "silence_duration_ms": 300, "prefix_padding_ms": 100},
+        chunking_strategy={
+            "type": "server_vad",
+            "threshold": 0.6,
+            "silence_duration_ms": 300,
+            "prefix_padding_ms": 100,
+        },
         keywords=["Kubernetes", "Ray"],
         languages=["de", "fr"],
         prompt="A talk.",

@@ -1,0 +1,112 @@
+"""Health, models and the document that describes it all."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import httpx
+import pytest
+
+from serve_app.api.application import Services
+from tests.service.api.conftest import client_of
+
+
+async def test_health_says_what_is_known(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/health")).json() == {
+        "status": "ok",
+        "model": "tiny.en",
+        "model_state": "ready",
+        "requests_in_progress": 0,
+    }
+    assert (await http.get("/health/live")).json() == {"status": "ok"}
+    assert (await http.get("/health/ready")).json() == {"status": "ready"}
+
+
+async def test_service_is_not_ready_while_models_load(services: Services) -> None:
+    async def not_yet() -> bool:
+        return False
+
+    async with client_of(dataclasses.replace(services, ready=not_yet)) as http:
+        health, ready = await http.get("/health"), await http.get("/health/ready")
+
+    assert (health.status_code, health.json()["model_state"]) == (200, "loading")
+    assert (ready.status_code, ready.json()) == (503, {"status": "loading"})
+
+
+async def test_health_answers_when_what_is_behind_it_does_not(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never() -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    monkeypatch.setattr("serve_app.api.system.ASKING_S", 0.0)
+    async with client_of(dataclasses.replace(services, ready=never)) as http:
+        health, ready = await http.get("/health"), await http.get("/health/ready")
+
+    assert (health.status_code, health.json()["status"], health.json()["model_state"]) == (200, "degraded", "unknown")
+    assert ready.status_code == 503
+
+
+async def test_health_counts_the_requests_in_progress(services: Services, http: httpx.AsyncClient) -> None:
+    app = http._transport.app  # type: ignore[attr-defined]
+    with app.state.limiter.place(None):
+        health = await http.get("/health")
+
+    assert health.json()["requests_in_progress"] == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/models/acme/large", "/v1/models/acme%2Flarge"])
+async def test_model_id_with_a_slash_is_found_raw_and_escaped(http: httpx.AsyncClient, path: str) -> None:
+    response = await http.get(path)
+
+    assert response.json() == {
+        "id": "acme/large",
+        "object": "model",
+        "created": 0,
+        "owned_by": "rayscribe",
+        "aliases": [],
+        "languages": [],
+        "tasks": ["transcribe", "translate"],
+    }
+
+
+async def test_unknown_model_is_a_404(http: httpx.AsyncClient) -> None:
+    response = await http.get("/v1/models/nobody/nothing")
+
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] == "model_not_found"
+
+
+async def test_list_is_of_the_shape_openai_has(http: httpx.AsyncClient) -> None:
+    answer = (await http.get("/v1/models")).json()
+
+    assert answer["object"] == "list"
+    assert [model["id"] for model in answer["data"]] == ["tiny.en", "acme/large"]
+    assert answer["data"][0]["aliases"] == ["whisper-1"]
+
+
+async def test_document_shows_the_form_with_openai_s_names(http: httpx.AsyncClient) -> None:
+    document = (await http.get("/openapi.json")).json()
+    form = document["components"]["schemas"]["TranscriptionForm"]
+
+    assert form["required"] == ["file", "model"]
+    assert {"timestamp_granularities[]", "include[]", "keywords[]", "languages[]", "stream"} <= set(form["properties"])
+    assert document["components"]["schemas"]["Format"]["enum"] == [
+        "json",
+        "text",
+        "srt",
+        "verbose_json",
+        "vtt",
+        "diarized_json",
+    ]
+
+
+async def test_document_names_every_status(http: httpx.AsyncClient) -> None:
+    document = (await http.get("/openapi.json")).json()
+    post = document["paths"]["/v1/audio/transcriptions"]["post"]
+
+    assert sorted(post["responses"]) == ["200", "400", "401", "404", "413", "429", "500", "503"]
+    assert sorted(document["paths"]["/v1/models"]["get"]["responses"]) == ["200", "401"]
+    assert "422" not in str(document)
