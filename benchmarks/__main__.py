@@ -35,8 +35,9 @@ def main(
         raise typer.BadParameter(str(error)) from error
     plan = Plan(corpus, rounds=1, calls=5, most_clips=8, long_s=900) if quick else Plan(corpus)
     measured = _measure(names, plan)
-    console.print(report.table(measured))
-    if not quick:
+    if measured:
+        console.print(report.table(measured))
+    if measured and not quick:
         results = merged(read_results(), measured, list(ROWS))
         write_results(results)
         report.PAGE.write_text(report.page(results), encoding="utf-8")
@@ -52,7 +53,7 @@ def _measure(names: list[str], plan: Plan) -> Results:
         try:
             finding = ROWS[name](plan)
         except (BenchFailed, AssertionError, TimeoutError) as error:  # the last two: the service did not start
-            console.print(f"[red]{name} could not be measured:[/] {error}")
+            console.print(f"{name} could not be measured: {error}", style="red", markup=False)
             continue
         measured[name] = RowResult(datetime.now(UTC).date().isoformat(), this_machine(), finding.how, finding.measures)
     return measured
