@@ -31,7 +31,7 @@ function choose(chosen) {
 }
 
 function size(bytes) {
-  const [unit, by] = bytes < 1e6 ? ["kB", 1e3] : ["MB", 1e6];
+  const [unit, by] = [["MB", 1e6], ["kB", 1e3], ["bytes", 1]].find(([, by]) => bytes >= by) ?? ["bytes", 1];
   return `${(bytes / by).toLocaleString(undefined, { maximumFractionDigits: 1 })} ${unit}`;
 }
 
@@ -103,6 +103,7 @@ async function transcribe() {
   $("result").hidden = false;
   await run("Sending the audio…", request.task === "translate" ? translated : streamed);
   $("downloads").hidden = result.text === "";
+  $("result").hidden = result.text === "" && result.seconds === undefined;
   $("subtitle-note").hidden = result.text === "" || result.segments !== null;
   if (result.seconds === undefined) return; // stopped early; what came is still there to keep
   const took = ((performance.now() - startedAt) / 1000).toLocaleString(undefined, { maximumFractionDigits: 1 });
@@ -131,7 +132,7 @@ function append(text) {
   result.text += text;
   // An element of its own for each piece, so that a screen reader says what is new and not all again.
   const piece = document.createElement("span");
-  piece.textContent = text;
+  piece.textContent = $("transcript").hasChildNodes() ? text : text.trimStart();
   $("transcript").append(piece);
 }
 
@@ -151,7 +152,7 @@ async function run(status, work) {
   } finally {
     running = null;
     setBusy(false);
-    if (document.activeElement === document.body) focused.focus();
+    if ([$("cancel"), document.body].includes(document.activeElement)) focused.focus();
   }
 }
 
