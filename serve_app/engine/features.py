@@ -1,8 +1,10 @@
 """
 From samples to the encoder's input: log-mel features in a window that fits the chunk.
 
-Whisper was trained on windows of 30 s. Its encoder takes shorter ones, and costs in proportion, as long as some silence
-follows the speech: with 4 s of padding the text is as good as in the full window, with 1 s it is much worse.
+Whisper was trained on windows of 30 s. Its encoder takes shorter ones, and costs in proportion, as long as some padding
+follows the speech and no timestamp tokens are asked for. Measured with tiny.en on 103 English clips: margins of 2, 3, 4 and
+5 s on a fine ladder give WER 0.100, 0.102, 0.097 and 0.098, 1 s 0.117, the full window 0.106. Rungs of 5 s give 0.095 at
+the speed of rungs of 2 s, and fuller batches: chunks of 5 to 15 s from eight callers fall on three rungs instead of six.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from serve_app.transcript.types import MAX_CHUNK_S, SAMPLE_RATE_HZ, Samples
 FRAME_SAMPLES = 160
 FRAMES_PER_S = SAMPLE_RATE_HZ // FRAME_SAMPLES
 FULL_WINDOW = round(MAX_CHUNK_S * FRAMES_PER_S)
-MARGIN_S = 4.0
-LADDER = tuple(s * FRAMES_PER_S for s in range(6, 31, 2))
-"""Encoder windows in mel frames of 10 ms. Few enough that chunks meet companions, many enough that little is wasted."""
+MARGIN_S = 3.0
+LADDER = tuple(s * FRAMES_PER_S for s in range(5, 31, 5))
+"""Encoder windows in mel frames of 10 ms."""
 
 Features = NDArray[np.float32]
 

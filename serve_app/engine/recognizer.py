@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from serve_app.engine import quality
+from serve_app.engine import omissions, quality
 from serve_app.engine.batcher import Batcher
 from serve_app.engine.capabilities import check_task, choose_languages
 from serve_app.engine.decoding import Decoding, PassKey, Utterance, decode
@@ -85,12 +85,8 @@ class BatchingRecognizer:
         model = await self._model(request.options.model_id)
         loop = asyncio.get_running_loop()
         utterance = await loop.run_in_executor(self._preparing, self._prepare, model, request)
-        decodings: list[Decoding] = []
-        for key in passes(model, utterance, request.options):
-            decodings.append(await self._batcher.submit(utterance, key, index=request.index))
-            if quality.passes(decodings[-1]):
-                break
-        return recognized(choose(decodings), model.engine, attempts=len(decodings), text_of=model.vocabulary.decode)
+        decoding, attempts = await self._decode_well(model, utterance, request)
+        return recognized(decoding, model.engine, attempts=attempts, text_of=model.vocabulary.decode)
 
     async def preload(self, model_ids: Sequence[str]) -> None:
         """
@@ -133,6 +129,28 @@ class BatchingRecognizer:
             wants_words=options.word_times,
             wants_logprobs=options.logprobs,
         )
+
+    async def _decode_well(
+        self, model: LoadedModel, utterance: Utterance, request: ChunkRequest
+    ) -> tuple[Decoding, int]:
+        """The best decoding of a chunk, and how many it took."""
+        decodings: list[Decoding] = []
+        for key in passes(model, utterance, request.options):
+            decodings.append(await self._batcher.submit(utterance, key, index=request.index))
+            if quality.passes(decodings[-1]):
+                break
+        best = choose(decodings)
+        if not omissions.is_sparse(best, utterance.duration_s):
+            return best, len(decodings)
+        return await self._decode_halves(best, len(decodings), model, utterance, request)
+
+    async def _decode_halves(
+        self, whole: Decoding, attempts: int, model: LoadedModel, utterance: Utterance, request: ChunkRequest
+    ) -> tuple[Decoding, int]:
+        halves = omissions.halves(utterance, whole.language)
+        (first, n), (second, m) = await asyncio.gather(*(self._decode_well(model, half, request) for half in halves))
+        cut = halves[0].features.shape[1]
+        return omissions.mended(whole, first, second, cut), attempts + n + m
 
     async def _decode(self, key: PassKey, batch: Sequence[Utterance]) -> Sequence[Decoding]:
         try:

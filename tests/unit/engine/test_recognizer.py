@@ -21,6 +21,7 @@ GOOD = (" Ask not.", -0.1, 0.01)
 DOUBTFUL = (" Ask knot.", -2.0, 0.01)
 LOOP = (" and so on" * 8, -0.1, 0.01)
 SILENCE = (" Thank you.", -2.0, 0.9)
+FLUENT = " ".join(str(n) for n in range(100, 160))
 
 
 def samples(seconds: float = 1.0) -> Samples:
@@ -68,7 +69,7 @@ async def test_a_failing_chunk_is_decoded_in_the_full_window_and_then_warmer(
 async def test_a_chunk_that_fills_the_window_is_not_decoded_twice_in_it(
     recognizer: BatchingRecognizer, whisper: StandInWhisper
 ) -> None:
-    whisper.says = [DOUBTFUL]
+    whisper.says = [(FLUENT, -2.0, 0.01)]
 
     heard = await recognizer.recognize(request(30.0, temperatures=(0.0,)))
 
@@ -135,6 +136,27 @@ async def test_a_text_that_runs_to_the_limit_of_a_short_window_is_decoded_again(
     heard = await recognizer.recognize(request())
 
     assert heard.attempts == 2
+
+
+async def test_a_sparse_text_is_mended_by_decoding_the_halves_of_its_chunk(
+    recognizer: BatchingRecognizer, whisper: StandInWhisper
+) -> None:
+    whisper.says = [GOOD, (FLUENT, -0.1, 0.01), (FLUENT, -0.2, 0.01)]
+
+    heard = await recognizer.recognize(request(20.0))
+
+    assert heard.text == FLUENT * 2
+    assert heard.attempts == 3
+
+
+async def test_halves_that_find_nothing_more_change_nothing(
+    recognizer: BatchingRecognizer, whisper: StandInWhisper
+) -> None:
+    whisper.says = [GOOD, GOOD, SILENCE, SILENCE, SILENCE, SILENCE, SILENCE]
+
+    heard = await recognizer.recognize(request(12.0))
+
+    assert heard.text == GOOD[0]
 
 
 async def test_unknown_models_and_languages_are_refused(recognizer: BatchingRecognizer) -> None:
