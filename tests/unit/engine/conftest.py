@@ -28,6 +28,14 @@ class Generated:
     no_speech_prob: float
 
 
+@dataclass(frozen=True)
+class Aligned:
+    """Looks like CTranslate2's `WhisperAlignmentResult`."""
+
+    alignments: list[tuple[int, int]]
+    text_token_probs: list[float]
+
+
 @dataclass
 class Call:
     """One `generate`."""
@@ -44,7 +52,9 @@ class StandInWhisper:
     vocabulary: tokenizers.Tokenizer
     says: list[tuple[str, float, float]] = field(default_factory=list)  # text, score, probability of no speech
     is_multilingual: bool = False
+    hears: list[tuple[str, float]] = field(default_factory=list)  # language tokens, the most probable first
     calls: list[Call] = field(default_factory=list)
+    alignments: list[tuple[list[int], list[list[int]], list[int]]] = field(default_factory=list)
 
     def encode(self, features: Any, to_cpu: bool = False) -> Any:
         shape = (features.shape[0], features.shape[2] // 2, 4)
@@ -53,6 +63,14 @@ class StandInWhisper:
     def generate(self, encoded: Any, prompts: list[list[int]], **options: Any) -> list[Generated]:
         self.calls.append(Call(encoded.shape[1] * 2, prompts, options))
         return [self._say(*self.says.pop(0)) for _ in prompts]
+
+    def detect_language(self, encoded: Any) -> list[list[tuple[str, float]]]:
+        return [self.hears for _ in range(encoded.shape[0])]
+
+    def align(self, encoded: Any, start: list[int], texts: list[list[int]], frames: list[int]) -> list[Aligned]:
+        self.alignments.append((start, texts, frames))
+        assert encoded.shape[0] == len(texts) == len(frames)
+        return [Aligned([(n, n * 10) for n in range(len(text) + 1)], [0.5] * len(text)) for text in texts]
 
     def _say(self, text: str, score: float, no_speech_prob: float) -> Generated:
         tokens: Sequence[int] = self.vocabulary.encode(text, add_special_tokens=False).ids
