@@ -23,7 +23,7 @@ class KeyRing:
     """
     The keys of the settings, read again when the key file changes.
 
-    A file that cannot be read leaves the keys as they were: a rotation that goes wrong must not open the service.
+    A file that is empty or cannot be read leaves the keys as they were: a rotation that goes wrong must not open the service.
     """
 
     def __init__(self, auth: AuthSettings, read: Callable[[AuthSettings], frozenset[str]] = read_api_keys) -> None:
@@ -41,11 +41,15 @@ class KeyRing:
 
     def _read_again(self) -> None:
         try:
-            self._keys = self._read(self._auth)
+            keys = self._read(self._auth)
         except ConfigError as error:
             logger.error("the API keys stay as they were: %s", error.message)
-        else:
-            logger.info("read the API keys again: %d", len(self._keys))
+            return
+        if self._keys and not keys:
+            logger.error("the API keys stay as they were: there would be none")
+            return
+        logger.info("read the API keys again: %d", len(keys))
+        self._keys = keys
 
     def _fingerprint(self) -> Fingerprint | None:
         if self._auth.api_key_file is None:

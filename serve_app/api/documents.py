@@ -96,6 +96,15 @@ def _schemas() -> Documents:
 
 def _form(schema: Mapping[str, Any]) -> Documents:
     """Pydantic knows the fields; multipart adds the file, and OpenAI spells lists with brackets."""
-    properties = {f"{name}[]" if name in LISTS else name: p for name, p in schema["properties"].items()}
+    properties = {
+        f"{name}[]" if name in LISTS else name: _never_null(shown) for name, shown in schema["properties"].items()
+    }
     file = {"type": "string", "format": "binary", "description": "Audio or video, in any common format."}
     return {**schema, "properties": {FILE: file, **properties}, "required": [FILE, *schema["required"]]}
+
+
+def _never_null(shown: Mapping[str, Any]) -> Documents:
+    """A form field can be absent, but it has no way to be null."""
+    kinds = [kind for kind in shown.get("anyOf", ()) if kind != {"type": "null"}]
+    rest = {key: value for key, value in shown.items() if key != "anyOf" and (key, value) != ("default", None)}
+    return {**rest, **kinds[0]} if len(kinds) == 1 else {**rest, "anyOf": kinds} if kinds else rest

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -50,9 +50,9 @@ async def read_form(request: Request) -> tuple[UploadFile, list[tuple[str, str]]
     return files[0], [(name, value if isinstance(value, str) else "") for name, value in items if name != FILE]
 
 
-def tree_of(pairs: Pairs) -> dict[str, Any]:
+def tree_of(pairs: Pairs, known: Container[str]) -> dict[str, Any]:
     """
-    Fields as a tree: `x[]` and repeated names become lists, `x[key]` a mapping, everything else a string.
+    The known fields as a tree: `x[]` and repeated names become lists, `x[key]` a mapping, everything else a string.
 
     An empty value is an absent one, because that is what an empty form field means.
 
@@ -66,7 +66,7 @@ def tree_of(pairs: Pairs) -> dict[str, Any]:
             continue  # a name that no field has
         field, keys = match["field"], re.findall(r"\[([^\[\]]*)\]", match["keys"])
         _refuse_unsupported(field)
-        if value:
+        if value and field in known:
             _put(tree, field, keys, value)
     return tree
 
@@ -79,7 +79,7 @@ def parse(schema: type[Form], pairs: Pairs) -> Form:
         InvalidRequest: Names the first field that is wrong.
     """
     try:
-        return schema.model_validate(tree_of(pairs))
+        return schema.model_validate(tree_of(pairs, schema.model_fields))
     except ValidationError as error:
         raise _invalid(error) from error
 
@@ -120,7 +120,7 @@ def _invalid(error: ValidationError) -> InvalidRequest:
     first = error.errors(include_url=False, include_context=False)[0]
     path = [str(part) for part in first["loc"]]
     if first["type"] == "missing":
-        return InvalidRequest(f"Missing required field: {path[0]}.", param=path[0])
+        return InvalidRequest(f"Missing required field: {'.'.join(path)}.", param=path[0])
     param = path[0] if path else None
     where = f"{'.'.join(path)}: " if path else ""
     return InvalidRequest(f"{where}{first['msg'].removeprefix('Value error, ')}.", param=param)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 
 from serve_app.api.forms import json_value
 from serve_app.errors import InvalidRequest
@@ -33,10 +42,30 @@ def _strategy(value: Any) -> Any:
     return value
 
 
+def _temperatures(value: Any) -> float | tuple[float, ...]:
+    value = json_value(value)
+    try:
+        given = tuple(map(float, value if isinstance(value, list) else [value]))
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("should be a number, or a JSON array of numbers") from None
+    if not given or not all(0 <= temperature <= 1 for temperature in given):
+        raise ValueError("should be between 0 and 1")
+    return given if isinstance(value, list) else given[0]
+
+
+def _not_diarized(wanted: Format) -> Format:
+    if wanted is Format.DIARIZED_JSON:
+        raise ValueError("translations have no diarized_json")
+    return wanted
+
+
+TEMPERATURE = {"type": "number", "minimum": 0, "maximum": 1}
 Language = Annotated[str, AfterValidator(_known_language)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Temperatures = Annotated[
-    Probability | Annotated[tuple[Probability, ...], Field(min_length=1)], BeforeValidator(json_value)
+    float | tuple[float, ...],
+    PlainValidator(_temperatures),
+    WithJsonSchema({"anyOf": [TEMPERATURE, {"type": "array", "items": TEMPERATURE, "minItems": 1}], "default": 0}),
 ]
 
 
@@ -66,7 +95,7 @@ class AudioForm(BaseModel):
     """Text that guides the style of every chunk."""
     response_format: Format = Format.JSON
     temperature: Temperatures = 0.0
-    """Sampling temperature. 0 tries the configured ladder in turn; a JSON array is a ladder of its own."""
+    """Sampling temperature. 0 tries the configured ladder in turn; several are a ladder of their own."""
     chunking_strategy: Annotated[ServerVad | None, BeforeValidator(_strategy)] = None
     """What counts as speech: `auto`, or an object."""
     hotwords: str = ""
@@ -88,7 +117,7 @@ class AudioForm(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _one_value_each(cls, tree: dict[str, Any]) -> dict[str, Any]:
-        return {name: _single(name, value) if name not in LISTS else value for name, value in tree.items()}
+        return {name: value if name in LISTS else _single(name, value) for name, value in tree.items()}
 
     @property
     def words_heard(self) -> str:
@@ -140,7 +169,11 @@ class TranslationForm(AudioForm):
 
     task = Task.TRANSLATE
 
-    response_format: Literal[Format.JSON, Format.TEXT, Format.SRT, Format.VERBOSE_JSON, Format.VTT] = Format.JSON
+    response_format: Annotated[
+        Format,
+        AfterValidator(_not_diarized),
+        WithJsonSchema({"enum": [wanted.value for wanted in Format if wanted is not Format.DIARIZED_JSON]}),
+    ] = Format.JSON
 
 
 class TranscriptionForm(AudioForm):
@@ -205,6 +238,8 @@ def no_diarizer() -> InvalidRequest:
 
 def _single(name: str, value: Any) -> Any:
     if not isinstance(value, list):
+        return value
+    if len(set(value)) > 1 and name == "temperature":
         return value
     if len(set(value)) > 1:
         raise InvalidRequest(f"{name} is given more than once, with different values.", param=name)

@@ -108,7 +108,8 @@ async def test_broken_multipart_is_a_400(http: httpx.AsyncClient, content_type: 
 
 
 async def test_unknown_field_is_ignored(http: httpx.AsyncClient) -> None:
-    response = await http.post(TRANSCRIPTIONS, files=FILES, data={"model": "whisper-1", "x_internal[0][a": "1"})
+    unknown = {"x_internal[0][a": "1", "x_more": ["1", "2"], "x_sub[a]": "1", "x_sub": "1"}
+    response = await http.post(TRANSCRIPTIONS, files=FILES, data={"model": "whisper-1", **unknown})
 
     assert response.status_code == 200
 

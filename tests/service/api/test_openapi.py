@@ -1,0 +1,52 @@
+"""schemathesis: requests made from the document itself find no 5xx and nothing that it does not say."""
+
+from __future__ import annotations
+
+import hypothesis
+import schemathesis
+from hypothesis import HealthCheck, Phase
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from serve_app.api.application import Services, create_app
+from serve_app.testing import FakeTranscriber, InMemoryMediaStore, silent_wav
+from tests.service.api.conftest import SETTINGS
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+STORE = InMemoryMediaStore()
+
+schema = schemathesis.openapi.from_asgi(
+    "/openapi.json", create_app(Services(SETTINGS, FakeTranscriber(read=STORE.read), STORE))
+)
+
+
+@schema.parametrize()
+@hypothesis.settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_answers_are_what_the_document_says(case: schemathesis.Case) -> None:
+    case.call_and_validate(checks=CHECKS)
+
+
+@schema.include(path_regex="/v1/audio/").parametrize()
+@hypothesis.settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_answers_about_real_audio_are_what_the_document_says(case: schemathesis.Case) -> None:
+    if isinstance(case.body, dict):
+        case.body |= {"file": silent_wav(0.5), "model": "acme/large"}
+    case.call_and_validate(checks=CHECKS)

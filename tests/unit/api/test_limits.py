@@ -1,0 +1,105 @@
+"""The Gateway's limiter: who gets a place, and when the others should come again."""
+
+from __future__ import annotations
+
+import pytest
+
+from serve_app.api.limits import RequestLimiter
+from serve_app.errors import Overloaded, RateLimited
+from serve_app.testing import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def limiter(clock: FakeClock, *, places: int = 2, per_key: int = 0) -> RequestLimiter:
+    return RequestLimiter(max_requests=places, max_per_key=per_key, max_retry_after_s=60, clock=clock)
+
+
+def serve(limiter: RequestLimiter, clock: FakeClock, seconds: float) -> None:
+    with limiter.place(None):
+        clock.advance(seconds)
+
+
+def refusal(limiter: RequestLimiter, key: str | None = None) -> float:
+    with pytest.raises((Overloaded, RateLimited)) as caught, limiter.place(key):
+        pass
+    assert caught.value.retry_after_s is not None
+    return caught.value.retry_after_s
+
+
+def test_places_are_given_until_there_are_none(clock: FakeClock) -> None:
+    limits = limiter(clock)
+    with limits.place("a"), limits.place("b"):
+        with pytest.raises(Overloaded), limits.place("c"):
+            pass
+
+        assert limits.in_progress == 2
+    with limits.place("c"):
+        assert limits.in_progress == 1
+
+
+def test_failed_request_gives_its_place_back(clock: FakeClock) -> None:
+    limits = limiter(clock)
+    with pytest.raises(RuntimeError), limits.place("a"):
+        raise RuntimeError
+
+    assert limits.in_progress == 0
+
+
+def test_wait_follows_the_measured_service_time(clock: FakeClock) -> None:
+    limits = limiter(clock)
+    serve(limits, clock, 20)
+    with limits.place(None), limits.place(None):
+        assert refusal(limits) == 10  # two places of 20 s each: one is free every 10 s
+
+
+def test_each_who_was_refused_is_ahead_of_the_next(clock: FakeClock) -> None:
+    limits = limiter(clock)
+    serve(limits, clock, 20)
+    with limits.place(None), limits.place(None):
+        assert [refusal(limits) for _ in range(3)] == [10, 20, 30]
+
+
+def test_queue_of_the_refused_shrinks_as_places_come_free(clock: FakeClock) -> None:
+    limits = limiter(clock)
+    serve(limits, clock, 20)
+    with limits.place(None), limits.place(None):
+        refusal(limits)
+    with limits.place(None), limits.place(None):
+        assert refusal(limits) <= 10
+
+
+def test_wait_is_never_longer_than_the_setting(clock: FakeClock) -> None:
+    limits = limiter(clock)
+    serve(limits, clock, 10_000)
+    with limits.place(None), limits.place(None):
+        assert refusal(limits) == 60
+
+
+def test_wait_is_a_second_before_anything_was_measured(clock: FakeClock) -> None:
+    limits = limiter(clock)
+    with limits.place(None), limits.place(None):
+        assert refusal(limits) == 1
+
+
+def test_newer_times_count_more(clock: FakeClock) -> None:
+    limits = limiter(clock, places=1)
+    serve(limits, clock, 50)
+    for _ in range(30):
+        serve(limits, clock, 5)
+    with limits.place(None):
+        assert refusal(limits) == 6  # 5.06 s, rounded up
+
+
+def test_key_may_not_take_all_places(clock: FakeClock) -> None:
+    limits = limiter(clock, places=5, per_key=1)
+    with limits.place("a"):
+        with pytest.raises(RateLimited), limits.place("a"):
+            pass
+        with limits.place("b"), limits.place(None), limits.place(None):
+            assert limits.in_progress == 4
+    with limits.place("a"):
+        assert limits.in_progress == 1
