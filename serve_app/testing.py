@@ -181,10 +181,9 @@ class InMemoryMediaStore(MediaStore):
 def recognized(text: str, duration_s: float, options: DecodingOptions) -> RecognizedChunk:
     """What a recogniser would give for this text, words spread evenly over the chunk."""
     words = text.split()
-    tokens = tuple(len(word) for word in words)
     return RecognizedChunk(
         text=text,
-        tokens=tokens,
+        tokens=tuple(map(len, words)),
         language=options.language or "en",
         language_probability=PROBABILITY,
         temperature=0.0,
@@ -193,7 +192,9 @@ def recognized(text: str, duration_s: float, options: DecodingOptions) -> Recogn
         no_speech_prob=0.01,
         engine=Engine(options.model_id, revision="fake", compute_type="float32", device="cpu"),
         words=_words(words, duration_s) if options.word_times else (),
-        logprobs=tuple(_logprob(f" {word}") for word in words) if options.logprobs else (),
+        logprobs=tuple(TokenLogprob(f" {w}", LOGPROB, tuple(f" {w}".encode())) for w in words)
+        if options.logprobs
+        else (),
     )
 
 
@@ -249,7 +250,3 @@ def _words(texts: Sequence[str], duration_s: float) -> tuple[Word, ...]:
     return tuple(
         Word(n * length_s, (n + 1) * length_s, f" {text}", PROBABILITY, (len(text),)) for n, text in enumerate(texts)
     )
-
-
-def _logprob(token: str) -> TokenLogprob:
-    return TokenLogprob(token, LOGPROB, tuple(token.encode()))

@@ -7,18 +7,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     WithJsonSchema,
     model_validator,
 )
 
-from serve_app.api.forms import json_value
+from serve_app.api.fields import Language, ServerVad, Strategy, Temperatures
 from serve_app.errors import InvalidRequest
 from serve_app.settings import Settings
-from serve_app.transcript.languages import language_code
 from serve_app.transcript.render import TIMED, Format, Layout
 from serve_app.transcript.subtitles import Lines
 from serve_app.transcript.types import Channels, DecodingOptions, SpeechOptions, Task, TranscriptionOptions
@@ -26,59 +23,10 @@ from serve_app.transcript.types import Channels, DecodingOptions, SpeechOptions,
 T = TypeVar("T")
 
 
-def _known_language(name: str) -> str:
-    code = language_code(name)
-    if code is None:
-        raise ValueError(f"{name[:40]!r} is no language that Whisper knows; send an ISO 639-1 code, such as `en`")
-    return code
-
-
-def _strategy(value: Any) -> Any:
-    value = json_value(value)
-    if value == "auto":
-        return {"type": "server_vad"}
-    if isinstance(value, str):
-        raise ValueError('should be `auto`, or an object such as {"type": "server_vad"}')
-    return value
-
-
-def _temperatures(value: Any) -> float | tuple[float, ...]:
-    value = json_value(value)
-    try:
-        given = tuple(map(float, value if isinstance(value, list) else [value]))
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("should be a number, or a JSON array of numbers") from None
-    if not given or not all(0 <= temperature <= 1 for temperature in given):
-        raise ValueError("should be between 0 and 1")
-    return given if isinstance(value, list) else given[0]
-
-
 def _not_diarized(wanted: Format) -> Format:
     if wanted is Format.DIARIZED_JSON:
         raise ValueError("translations have no diarized_json")
     return wanted
-
-
-TEMPERATURE = {"type": "number", "minimum": 0, "maximum": 1}
-Language = Annotated[str, AfterValidator(_known_language)]
-Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Temperatures = Annotated[
-    float | tuple[float, ...],
-    PlainValidator(_temperatures),
-    WithJsonSchema({"anyOf": [TEMPERATURE, {"type": "array", "items": TEMPERATURE, "minItems": 1}], "default": 0}),
-]
-
-
-class ServerVad(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    type: Literal["server_vad"]
-    threshold: Probability | None = None
-    """Probability above which sound is speech."""
-    silence_duration_ms: Annotated[int, Field(ge=0, le=10_000)] | None = None
-    """A shorter pause does not end a speech span."""
-    prefix_padding_ms: Annotated[int, Field(ge=0, le=2_000)] | None = None
-    """Kept before and after each speech span."""
 
 
 class AudioForm(BaseModel):
@@ -96,7 +44,7 @@ class AudioForm(BaseModel):
     response_format: Format = Format.JSON
     temperature: Temperatures = 0.0
     """Sampling temperature. 0 tries the configured ladder in turn; several are a ladder of their own."""
-    chunking_strategy: Annotated[ServerVad | None, BeforeValidator(_strategy)] = None
+    chunking_strategy: Strategy = None
     """What counts as speech: `auto`, or an object."""
     hotwords: str = ""
     """Words that are likely to be said."""

@@ -26,7 +26,7 @@ schema = schemathesis.openapi.from_asgi(
 
 @schema.parametrize()
 @hypothesis.settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     database=None,
@@ -39,7 +39,7 @@ def test_answers_are_what_the_document_says(case: schemathesis.Case) -> None:
 
 @schema.include(path_regex="/v1/audio/").parametrize()
 @hypothesis.settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     database=None,

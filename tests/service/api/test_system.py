@@ -103,6 +103,15 @@ async def test_document_shows_the_form_with_openai_s_names(http: httpx.AsyncClie
     ]
 
 
+async def test_document_shows_both_forms_of_chunking_strategy(http: httpx.AsyncClient) -> None:
+    schemas = (await http.get("/openapi.json")).json()["components"]["schemas"]
+
+    assert schemas["TranscriptionForm"]["properties"]["chunking_strategy"]["anyOf"] == [
+        {"const": "auto"},
+        {"$ref": "#/components/schemas/ServerVad"},
+    ]
+
+
 async def test_document_names_every_status(http: httpx.AsyncClient) -> None:
     document = (await http.get("/openapi.json")).json()
     post = document["paths"]["/v1/audio/transcriptions"]["post"]
