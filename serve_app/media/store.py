@@ -19,12 +19,13 @@ class DirectoryMediaStore:
     A file for each upload; what is not yet complete has another name.
 
     Names begin with the process that wrote them, because an upload lives no longer than its request: what a dead process
-    of this machine left is garbage, and `sweep` removes it.
+    of this machine left is garbage, and is removed at start.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
         self._directory.mkdir(parents=True, exist_ok=True)
+        self._sweep()
 
     async def save(self, blocks: AsyncIterable[bytes]) -> StoredMedia:
         """Keep the bytes; when `blocks` raises or the call is cancelled, nothing stays behind."""
@@ -44,12 +45,10 @@ class DirectoryMediaStore:
         """Forget the bytes; to delete twice is no error."""
         await asyncio.to_thread(Path(media.path).unlink, missing_ok=True)
 
-    def sweep(self) -> int:
-        """Remove what processes of this machine left that are gone; call at start. Gives how many files."""
-        dead = [path for path in self._directory.iterdir() if _is_orphan(path.name)]
-        for path in dead:
-            path.unlink(missing_ok=True)
-        return len(dead)
+    def _sweep(self) -> None:
+        for path in self._directory.iterdir():
+            if _is_orphan(path.name):
+                path.unlink(missing_ok=True)
 
 
 async def _copy(blocks: AsyncIterable[bytes], file: BinaryIO) -> None:

@@ -1,0 +1,80 @@
+"""Media to chunks of speech, as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Protocol
+
+import numpy as np
+
+from serve_app.pipeline.chunks import Chunker
+from serve_app.pipeline.records import EndOfSound
+from serve_app.pipeline.speech import SpeechDetector
+from serve_app.transcript.protocols import MediaReference
+from serve_app.transcript.types import Channels, Chunk, Samples, SpeechOptions, TranscriptionOptions
+
+
+class Decoders(Protocol):
+    def decode(self, media: MediaReference, channels: Channels) -> AsyncGenerator[Samples | EndOfSound, None]:
+        """Blocks of shape (n, channels), then how it ended."""
+        ...
+
+
+class Hearing:
+    """
+    Listens to one file once.
+
+    Attributes:
+        channels: How many are heard apart; known from the first chunk on.
+        end: How the file ended, once `chunks` has.
+    """
+
+    def __init__(self, decoders: Decoders, media: MediaReference, options: TranscriptionOptions) -> None:
+        self._decoders = decoders
+        self._media = media
+        self._options = options
+        self._ears: list[_Ear] = []
+        self.end = EndOfSound(0.0)
+
+    @property
+    def channels(self) -> int:
+        return max(1, len(self._ears))
+
+    async def chunks(self) -> AsyncGenerator[Chunk, None]:
+        """
+        The chunks of each channel in order.
+
+        Raises:
+            MediaError: As `DecoderPool.decode`.
+        """
+        async with aclosing(self._decoders.decode(self._media, self._options.channels)) as blocks:
+            async for block in blocks:
+                for chunk in await asyncio.to_thread(self._listen, block):
+                    yield chunk
+
+    def _listen(self, block: Samples | EndOfSound) -> list[Chunk]:
+        if isinstance(block, EndOfSound):
+            self.end = block
+            chunks = [chunk for ear in self._ears for chunk in ear.finish()]
+        else:
+            if not self._ears:
+                self._ears = [_Ear(self._options.speech, channel) for channel in range(block.shape[1])]
+            chunks = [chunk for ear, sound in zip(self._ears, block.T, strict=True) for chunk in ear.listen(sound)]
+        return sorted(chunks, key=lambda chunk: chunk.start)
+
+
+class _Ear:
+    """Speech detection and packing of one channel."""
+
+    def __init__(self, options: SpeechOptions, channel: int) -> None:
+        self._detector = SpeechDetector()
+        self._chunker = Chunker(options, channel)
+
+    def listen(self, samples: Samples) -> list[Chunk]:
+        return self._chunker.feed(samples, self._detector.feed(samples))
+
+    def finish(self) -> list[Chunk]:
+        nothing = np.zeros(0, dtype=np.int16)
+        return self._chunker.feed(nothing, self._detector.finish()) + self._chunker.finish()

@@ -1,0 +1,80 @@
+"""One transcription, from media to ordered events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from serve_app.pipeline.hearing import Decoders, Hearing
+from serve_app.pipeline.in_order import in_order
+from serve_app.pipeline.requests import RequestMaker
+from serve_app.pipeline.stitch import stitch
+from serve_app.pipeline.summary import Summary
+from serve_app.transcript.protocols import MediaReference, Recognizer, Transcriber
+from serve_app.transcript.types import (
+    Chunk,
+    ChunkTranscribed,
+    RecognizedChunk,
+    TranscriptEvent,
+    TranscriptionOptions,
+)
+
+
+class Pipeline(Transcriber):
+    """
+    The `Transcriber` that puts the parts together.
+
+    Args:
+        recognizer: Where chunks are recognised.
+        decoders: Where media are decoded, a `DecoderPool`.
+        chunks_in_flight: Chunk calls that one transcription keeps in flight.
+    """
+
+    def __init__(self, recognizer: Recognizer, decoders: Decoders, *, chunks_in_flight: int = 16) -> None:
+        self._recognizer = recognizer
+        self._decoders = decoders
+        self._chunks_in_flight = chunks_in_flight
+
+    async def run(self, media: MediaReference, options: TranscriptionOptions) -> AsyncGenerator[TranscriptEvent, None]:
+        """
+        Transcribe one file as a stream that ends with `TranscriptionFinished`.
+
+        Closing the generator kills the decoder and cancels the calls in flight.
+
+        Raises:
+            InvalidAudio, AudioTooShort, AudioTooLong: About the media.
+            ModelError: As the recogniser's `recognize`.
+        """
+        hearing, summary = Hearing(self._decoders, media, options), Summary(options)
+        async with aclosing(self._recognized(hearing, options)) as results:
+            async for chunk, recognized in results:
+                summary.add(chunk, recognized)
+                yield _event(chunk, recognized)
+        yield summary.finish(hearing.end, hearing.channels)
+
+    def _recognized(
+        self, hearing: Hearing, options: TranscriptionOptions
+    ) -> AsyncGenerator[tuple[Chunk, RecognizedChunk], None]:
+        requests = RequestMaker(options)
+
+        async def recognize(chunk: Chunk) -> RecognizedChunk:
+            recognized = await self._recognizer.recognize(requests.request(chunk))
+            requests.learn(chunk, recognized)
+            return recognized
+
+        def at_once() -> int:
+            return 1 if requests.needs_the_one_before else self._chunks_in_flight
+
+        return in_order(hearing.chunks(), recognize, at_once)
+
+
+def _event(chunk: Chunk, recognized: RecognizedChunk) -> ChunkTranscribed:
+    return ChunkTranscribed(
+        index=chunk.index,
+        channel=chunk.channel,
+        start=chunk.start,
+        end=chunk.end,
+        text=recognized.text,
+        segments=stitch(chunk, recognized),
+        recognized=recognized,
+    )
