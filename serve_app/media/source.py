@@ -27,4 +27,5 @@ def _in_memory(data: bytes) -> int:
     descriptor = os.memfd_create("media")
     with os.fdopen(descriptor, "wb", closefd=False) as file:
         file.write(data)
+        file.seek(0)
     return descriptor

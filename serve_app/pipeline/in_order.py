@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 async def in_order(
-    items: AsyncGenerator[T, None], work: Callable[[T], Awaitable[R]], at_once: Callable[[], int]
+    items: AsyncGenerator[T, None], work: Callable[[T], Coroutine[Any, Any, R]], at_once: Callable[[], int]
 ) -> AsyncGenerator[tuple[T, R], None]:
     """
     Work on some items at once, and give each with its result, in their order.
@@ -38,7 +38,7 @@ async def in_order(
                 arrived, arriving = arriving.result(), None
                 exhausted = arrived is None
                 if arrived is not None:
-                    pending.append((arrived[0], asyncio.create_task(_awaited(work(arrived[0])))))
+                    pending.append((arrived[0], asyncio.create_task(work(arrived[0]))))
             for _, task in pending:
                 if task.done():
                     task.result()
@@ -54,10 +54,6 @@ async def _next(items: AsyncGenerator[T, None]) -> tuple[T] | None:
     async for item in items:
         return (item,)
     return None
-
-
-async def _awaited(work: Awaitable[R]) -> R:
-    return await work
 
 
 async def _end(tasks: list[asyncio.Task[Any]]) -> None:

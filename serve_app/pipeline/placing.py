@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from serve_app.transcript.types import Span, Word
 
 SENTENCE_ENDS = tuple(".?!。！？…")
-CLOSING = "\"'”’»)]』」）】"
+CLOSING = " \"'”’»)]』」）】"
 
 
 def place(words: Sequence[Word], spans: Sequence[Span]) -> tuple[Word, ...]:
@@ -34,7 +34,7 @@ def place(words: Sequence[Word], spans: Sequence[Span]) -> tuple[Word, ...]:
 
 
 def ends_sentence(text: str) -> bool:
-    return text.rstrip().rstrip(CLOSING).endswith(SENTENCE_ENDS)
+    return text.rstrip(CLOSING).endswith(SENTENCE_ENDS)
 
 
 def _home(word: Word, spans: Sequence[Span], *, begins_sentence: bool) -> Span:

@@ -1,0 +1,133 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serve_app.pipeline.chunks import Chunker
+from serve_app.pipeline.speech import WINDOW, WINDOW_S
+from serve_app.transcript.types import MAX_CHUNK_S, SAMPLE_RATE_HZ, Chunk, Samples, Span, SpeechOptions
+
+OPTIONS = SpeechOptions()
+
+lengths = st.lists(st.tuples(st.booleans(), st.integers(1, 1000)), max_size=6)  # (speech?, windows)
+options = st.builds(
+    SpeechOptions,
+    vad_filter=st.booleans(),
+    min_silence_s=st.floats(0, 3),
+    padding_s=st.floats(0, 2),
+)
+
+
+def pack(speech: list[bool], options: SpeechOptions = OPTIONS, block: int = 64, rest: int = 0) -> list[Chunk]:
+    """Chunks of a sound whose windows are speech or not, and that ends with part of a window."""
+    chunker = Chunker(options)
+    sound = sound_of(len(speech) * WINDOW - rest)
+    probabilities = np.array(speech, dtype=np.float32)
+    chunks: list[Chunk] = []
+    for start in range(0, len(speech), block):
+        chunks += chunker.feed(sound[start * WINDOW : (start + block) * WINDOW], probabilities[start : start + block])
+    return chunks + chunker.finish()
+
+
+def sound_of(samples: int) -> Samples:
+    return (np.arange(samples) * 7919 % 4001).astype(np.int16)
+
+
+def windows(parts: list[tuple[bool, int]]) -> list[bool]:
+    return [is_speech for is_speech, count in parts for _ in range(count)]
+
+
+def seconds(speech_s: float) -> int:
+    return round(speech_s / WINDOW_S)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths, options, st.integers(20, 400), st.integers(0, WINDOW - 1))
+def test_chunks_hold_all_speech_once_in_order_and_never_too_much(
+    parts: list[tuple[bool, int]], options: SpeechOptions, block: int, rest: int
+) -> None:
+    speech = windows(parts)
+    chunks = pack(speech, options, block, rest if speech else 0)
+
+    total_s = (len(speech) * WINDOW - rest) / SAMPLE_RATE_HZ
+    sound = sound_of(len(speech) * WINDOW)
+    assert [chunk.index for chunk in chunks] == list(range(len(chunks)))
+    for chunk in chunks:
+        start = round(chunk.start * SAMPLE_RATE_HZ)
+        assert chunk.duration_s <= MAX_CHUNK_S
+        assert np.array_equal(chunk.samples, sound[start : start + len(chunk.samples)])
+        assert chunk.start <= chunk.spans[0].start
+        assert chunk.spans[-1].end <= chunk.end + 1e-9
+    for before, after in pairwise(chunks):
+        assert before.end <= after.start + 1e-9
+    times = (np.arange(len(speech)) + 0.5) * WINDOW_S
+    spans = [span for chunk in chunks for span in chunk.spans]
+    covered = sum((((span.start <= times) & (times < span.end)).astype(int) for span in spans), np.zeros(len(speech)))
+    wanted = np.array(speech, dtype=bool) | (not options.vad_filter)
+    assert np.all(covered <= 1)
+    assert np.all(covered[wanted & (times < total_s)] == 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths, options, st.integers(20, 400))
+def test_chunks_do_not_depend_on_the_size_of_the_blocks(
+    parts: list[tuple[bool, int]], options: SpeechOptions, block: int
+) -> None:
+    at_once, by_blocks = pack(windows(parts), options, 10**9), pack(windows(parts), options, block)
+
+    assert [(c.start, c.spans, c.samples.tobytes()) for c in at_once] == [
+        (c.start, c.spans, c.samples.tobytes()) for c in by_blocks
+    ]
+
+
+def test_no_more_sound_is_held_than_a_chunk_and_a_block() -> None:
+    chunker, held = Chunker(OPTIONS), 0
+    chance = np.random.default_rng(0)
+    for _ in range(2000):
+        chunker.feed(np.zeros(WINDOW * 8, dtype=np.int16), np.repeat(chance.random() < 0.9, 8).astype(np.float32))
+        held = max(held, len(chunker._sound))
+
+    assert held <= (MAX_CHUNK_S + 1) * SAMPLE_RATE_HZ
+
+
+def test_a_chunk_is_given_as_soon_as_a_long_silence_ends_it() -> None:
+    chunker = Chunker(OPTIONS)
+    speech = np.ones(seconds(3), dtype=np.float32)
+    silence = np.zeros(seconds(4), dtype=np.float32)
+
+    assert chunker.feed(sound_of(len(speech) * WINDOW), speech) == []
+    assert len(chunker.feed(sound_of(len(silence) * WINDOW), silence)) == 1
+
+
+def test_a_chunk_is_padded_at_both_ends_but_not_beyond_the_middle_of_a_pause() -> None:
+    pause = seconds(0.3)
+    speech = windows([(False, 100), (True, seconds(20)), (False, pause), (True, seconds(20)), (False, 100)])
+    first, second = pack(speech, SpeechOptions(padding_s=0.2))
+
+    assert first.spans[0].start - first.start == pytest.approx(0.2)
+    assert first.end == pytest.approx(first.spans[-1].end + pause * WINDOW_S / 2)
+    assert second.start == pytest.approx(first.end)
+    assert second.end - second.spans[-1].end == pytest.approx(0.2)
+
+
+def test_a_full_chunk_ends_in_the_longest_late_pause() -> None:
+    speech = windows([(True, seconds(18)), (False, 30), (True, seconds(8)), (False, 10), (True, seconds(8))])
+    first, second = pack(speech)
+
+    assert len(first.spans) == 1
+    assert len(second.spans) == 2
+
+
+def test_speech_without_a_pause_is_cut_where_it_is_quiet() -> None:
+    chunker = Chunker(OPTIONS)
+    count = seconds(40)
+    sound = np.full(count * WINDOW, 5000, dtype=np.int16)
+    sound[25 * SAMPLE_RATE_HZ : 25 * SAMPLE_RATE_HZ + 4800] = 10
+    chunks = chunker.feed(sound, np.ones(count, dtype=np.float32)) + chunker.finish()
+
+    assert [chunk.spans for chunk in chunks] == [
+        (Span(0, pytest.approx(25.15, abs=0.1)),),
+        (Span(pytest.approx(25.15, abs=0.1), count * WINDOW_S),),
+    ]

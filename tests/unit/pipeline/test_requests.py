@@ -1,0 +1,60 @@
+from serve_app.pipeline.requests import RequestMaker
+from serve_app.transcript.types import DecodingOptions, TranscriptionOptions
+from tests.unit.pipeline.examples import chunk, heard
+
+DETECT = DecodingOptions("base")
+FIRST, SECOND = chunk((0, 2)), chunk((3, 5), start=3, index=1)
+
+
+def test_the_language_of_the_first_chunk_is_that_of_all() -> None:
+    requests = RequestMaker(TranscriptionOptions(DETECT))
+    assert requests.needs_the_one_before
+    assert requests.request(FIRST).options.language is None
+
+    requests.learn(FIRST, heard(" Hallo.", language="de"))
+
+    assert not requests.needs_the_one_before
+    assert requests.request(SECOND).options.language == "de"
+
+
+def test_multilingual_detects_the_language_of_each_chunk() -> None:
+    requests = RequestMaker(TranscriptionOptions(DETECT, multilingual=True))
+    assert not requests.needs_the_one_before
+
+    requests.learn(FIRST, heard(" Hallo.", language="de"))
+
+    assert requests.request(SECOND).options.language is None
+
+
+def test_the_text_so_far_is_sent_only_to_condition_on_it() -> None:
+    conditioned = RequestMaker(TranscriptionOptions(DETECT, condition_on_previous_text=True))
+    alone = RequestMaker(TranscriptionOptions(DETECT))
+    for requests in (conditioned, alone):
+        requests.learn(FIRST, heard(" One."))
+
+    assert conditioned.needs_the_one_before
+    assert conditioned.request(SECOND).previous_text == " One."
+    assert alone.request(SECOND).previous_text == ""
+
+
+def test_each_channel_has_its_own_text() -> None:
+    requests = RequestMaker(TranscriptionOptions(DETECT, condition_on_previous_text=True))
+    requests.learn(FIRST, heard(" One."))
+
+    assert requests.request(chunk((3, 5), channel=1)).previous_text == ""
+
+
+def test_text_that_was_sampled_hot_is_forgotten() -> None:
+    requests = RequestMaker(TranscriptionOptions(DETECT, condition_on_previous_text=True))
+    requests.learn(FIRST, heard(" One."))
+    requests.learn(SECOND, heard(" Two.", temperature=0.6))
+
+    assert requests.request(SECOND).previous_text == ""
+
+
+def test_only_the_end_of_a_long_text_is_sent() -> None:
+    requests = RequestMaker(TranscriptionOptions(DETECT, condition_on_previous_text=True))
+    requests.learn(FIRST, heard(" word" * 1000 + " end."))
+
+    assert len(requests.request(SECOND).previous_text) < 2000
+    assert requests.request(SECOND).previous_text.endswith(" end.")
