@@ -27,6 +27,8 @@ SAMPLES_PER_CHUNK = 5
 """Texts drawn for a chunk at a temperature above 0; the most probable is kept (Whisper's best_of)."""
 TOKENS_PER_S = 12
 """More than anyone says in a second of window; a text that reaches the limit runs on by itself."""
+FEWEST_ALIGNED_FRAMES = 50
+"""CTranslate2 finds no path in next to no audio; words are put inside the chunk afterwards anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ def _align(
             _rows(encoded, rows),
             voice.sot_sequence,
             [list(decodings[i].tokens) for i in rows],
-            [batch[i].features.shape[1] for i in rows],
+            [max(batch[i].features.shape[1], FEWEST_ALIGNED_FRAMES) for i in rows],
         )
         for i, result in zip(rows, results, strict=True):
             aligned[i] = _with_alignment(decodings[i], batch[i], voice, result)

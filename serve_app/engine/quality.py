@@ -13,6 +13,8 @@ from typing import Protocol
 MAX_COMPRESSION_RATIO = 2.4
 MIN_AVG_LOGPROB = -1.0
 MAX_NO_SPEECH_PROB = 0.6
+SURE_NO_SPEECH_PROB = 0.8  # of 119 chunks of English speech none has more than 0.47
+MIN_AVG_LOGPROB_AGAINST_SURE = -0.7
 LOOP_REPEATS = 4
 LOOP_TOKENS = 16
 LONGEST_UNIT_TOKENS = 32
@@ -21,6 +23,8 @@ LONGEST_UNIT_TOKENS = 32
 class Decoded(Protocol):
     """What the rules look at."""
 
+    @property
+    def text(self) -> str: ...
     @property
     def tokens(self) -> tuple[int, ...]: ...
     @property
@@ -40,8 +44,15 @@ def compression_ratio(text: str) -> float:
 
 
 def is_silence(decoded: Decoded) -> bool:
-    """Whisper's no-speech rule: the model hears no speech and does not believe what it wrote."""
-    return decoded.no_speech_prob > MAX_NO_SPEECH_PROB and decoded.avg_logprob < MIN_AVG_LOGPROB
+    """
+    The model hears no speech and does not believe what it wrote: Whisper's rule, and for the noise that slips through it
+    (`Thank you.` out of a crackle) a lower bar when the model is sure that nobody speaks, and none for mere punctuation.
+    """
+    if decoded.no_speech_prob <= MAX_NO_SPEECH_PROB:
+        return False
+    sure = decoded.no_speech_prob > SURE_NO_SPEECH_PROB
+    least = MIN_AVG_LOGPROB_AGAINST_SURE if sure else MIN_AVG_LOGPROB
+    return decoded.avg_logprob < least or not any(map(str.isalnum, decoded.text))
 
 
 def passes(decoded: Decoded) -> bool:

@@ -67,6 +67,15 @@ async def test_silence_is_no_words(recognizer: BatchingRecognizer) -> None:
         assert (await recognize(recognizer, samples)).text == ""
 
 
+@pytest.mark.parametrize("samples", [0, 1, 100, 500, 1600])
+async def test_a_chunk_of_next_to_nothing_is_no_error(recognizer: BatchingRecognizer, samples: int) -> None:
+    crackle = np.random.default_rng(0).integers(-20_000, 20_000, samples, dtype=np.int16)
+
+    heard = await recognize(recognizer, crackle, word_times=True)
+
+    assert (heard.text, heard.words) == ("", ())
+
+
 async def test_logprobs_are_those_of_the_text_and_agree_with_its_score(
     recognizer: BatchingRecognizer, recordings: dict[str, Samples]
 ) -> None:

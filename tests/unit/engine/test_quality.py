@@ -11,6 +11,7 @@ from serve_app.engine import quality
 
 @dataclass(frozen=True)
 class Sample:
+    text: str = " Thank you."
     tokens: tuple[int, ...] = (1, 2, 3)
     avg_logprob: float = -0.2
     compression_ratio: float = 1.1
@@ -42,6 +43,15 @@ def test_silence_needs_no_other_decoding() -> None:
 
     assert quality.is_silence(silence)
     assert quality.passes(silence)
+
+
+@pytest.mark.parametrize(
+    "invented",
+    [Sample(no_speech_prob=0.85, avg_logprob=-0.8), Sample(text=" . . .", no_speech_prob=0.7, avg_logprob=-0.3)],
+    ids=["surely no speech", "mere punctuation"],
+)
+def test_noise_that_slips_through_whispers_rule_is_silence_too(invented: Sample) -> None:
+    assert quality.is_silence(invented)
 
 
 def test_a_confident_text_is_kept_although_the_model_doubts_that_it_is_speech() -> None:
