@@ -23,6 +23,7 @@ console = Console()
 def main(
     audio: Annotated[Path, typer.Option(help="Folder of recordings with a manifest.jsonl.")] = SHARED_AUDIO,
     rows: Annotated[str, typer.Option(help=f"Rows to measure, of {', '.join(ROWS)}.")] = ",".join(ROWS),
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of rows that have several.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="A few clips and one round; nothing is written.")] = False,
 ) -> None:
     """Measure the service beside what it is built on."""
@@ -33,7 +34,7 @@ def main(
         corpus = read_corpus(audio)
     except BenchFailed as error:
         raise typer.BadParameter(str(error)) from error
-    plan = Plan(corpus, rounds=1, calls=5, most_clips=8, long_s=900) if quick else Plan(corpus)
+    plan = Plan(corpus, rounds=1, calls=5, most_clips=8, long_s=900) if quick else Plan(corpus, rounds=rounds)
     measured = _measure(names, plan)
     if measured:
         console.print(report.table(measured))

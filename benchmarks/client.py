@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.failure import BenchFailed
+from benchmarks.failure import BenchFailed, Refused
 from benchmarks.reference import Heard
 
 ROUTE = "/v1/audio/transcriptions"
@@ -42,6 +42,7 @@ class Client:
         The transcript of a file as `json`.
 
         Raises:
+            Refused: The service can't read the file.
             BenchFailed: The service answered with an error.
         """
         data = path.read_bytes()
@@ -95,6 +96,8 @@ class Client:
 
 
 def _text(answer: httpx.Response) -> str:
+    if answer.status_code == httpx.codes.BAD_REQUEST:
+        raise Refused(answer.json()["error"]["message"])
     if answer.status_code != httpx.codes.OK:
         raise BenchFailed(f"the service answered {answer.status_code}: {answer.text[:300]}")
     return str(answer.json()["text"])

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from benchmarks.client import Client
-from benchmarks.failure import BenchFailed
+from benchmarks.failure import BenchFailed, Refused
 from tests.recordings import DATA
 
 SAMPLE = DATA / "LJ001-0002.wav"
@@ -25,6 +25,8 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         if b"broken" in body:
             self._answer(500, b'{"error": {"message": "no luck"}}')
+        elif b"strange" in body:
+            self._answer(400, b'{"error": {"message": "not audio"}}')
         elif b"stream" in body:
             events = [DELTA] if b"halting" in body else [DELTA, DONE]
             self._answer(200, b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events))
@@ -51,7 +53,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def clients(url: str) -> Iterator[dict[str, Client]]:
-    made = {model: Client(url, "key", model=model) for model in ("tiny.en", "broken", "halting")}
+    made = {model: Client(url, "key", model=model) for model in ("tiny.en", "broken", "strange", "halting")}
     yield made
     for client in made.values():
         client.close()
@@ -79,6 +81,15 @@ def test_an_error_of_the_service_is_told(clients: dict[str, Client]) -> None:
     for call in (clients["broken"].transcribe, clients["broken"].stream):
         with pytest.raises(BenchFailed, match=r"answered 500: .*no luck"):
             call(SAMPLE)
+
+
+def test_a_refusal_is_told_from_a_failure(clients: dict[str, Client]) -> None:
+    with pytest.raises(Refused, match="not audio"):
+        clients["strange"].transcribe(SAMPLE)
+    with pytest.raises(BenchFailed) as caught:
+        clients["broken"].transcribe(SAMPLE)
+
+    assert not isinstance(caught.value, Refused)
 
 
 def test_one_error_among_many_ends_them_all(clients: dict[str, Client]) -> None:
