@@ -26,26 +26,26 @@ def build_app(args: Mapping[str, Any]) -> Application:
         ConfigError: The settings are wrong.
     """
     settings = load_settings(args)
-    recognizer = serve.deployment(RecognizerReplica).options(
+    recognizer = serve.deployment(
         name="Recognizer",
         ray_actor_options={"num_cpus": settings.recognizer.num_cpus, "num_gpus": settings.recognizer.num_gpus},
         # Enough to fill the next batches while one runs; what is above waits at the callers and can go to another replica.
         max_ongoing_requests=4 * settings.recognizer.max_batch_size + 8,
         **_recognizer_scaling(settings.recognizer, preloads=bool(settings.preload)),
-    )
-    pipeline = serve.deployment(PipelineReplica).options(
+    )(RecognizerReplica)
+    pipeline = serve.deployment(
         name="Pipeline",
         ray_actor_options={"num_cpus": settings.pipeline.num_cpus},
         max_ongoing_requests=STREAMS,
         **_pipeline_scaling(settings.pipeline),
-    )
-    gateway = serve.deployment(GatewayReplica).options(
+    )(PipelineReplica)
+    gateway = serve.deployment(
         name="Gateway",
         num_replicas=settings.gateway.replicas,
         ray_actor_options={"num_cpus": settings.gateway.num_cpus},
         max_ongoing_requests=STREAMS,
         graceful_shutdown_wait_loop_s=0.5,
-    )
+    )(GatewayReplica)
     return gateway.bind(settings, pipeline.bind(settings, recognizer.bind(settings)))
 
 

@@ -121,7 +121,7 @@ class Health(Answer):
     model: str
     """The default model."""
     model_state: Literal["ready", "loading", "unknown"]
-    requests_in_progress: int
+    queue_depth: int
     """At this Gateway replica."""
 
 

@@ -8,8 +8,9 @@ body whole into memory, so the limit on its size has to stand here, too.
 
 from __future__ import annotations
 
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.limits import BodyLimit
 from serve_app.settings import load_settings
@@ -24,7 +25,11 @@ STEERING = frozenset(
 
 
 class RemoveSteeringHeaders:
-    """Drop the headers by which a client could steer Serve."""
+    """
+    Drop the headers by which a client could steer Serve.
+
+    And on the way back the request id, because Serve's proxy sets the same one again.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -32,7 +37,16 @@ class RemoveSteeringHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
             scope = {**scope, "headers": [(k, v) for k, v in scope["headers"] if not steers(k)]}
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, _without_request_id(send))
+
+
+def _without_request_id(send: Send) -> Send:
+    async def pass_on(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            del MutableHeaders(scope=message)["x-request-id"]
+        await send(message)
+
+    return pass_on
 
 
 def steers(header: bytes) -> bool:

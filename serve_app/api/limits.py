@@ -15,6 +15,7 @@ from serve_app.errors import AudioTooLarge, Overloaded, RateLimited
 
 UNMEASURED_S = 1.0
 WEIGHT_OF_NEWEST = 0.2
+RESTART_S = 30.0  # a service that stops is often back after so long
 
 
 class RequestLimiter:
@@ -35,7 +36,12 @@ class RequestLimiter:
         self._by_key: Counter[str] = Counter()
         self._refused = 0
         self._service_s: float | None = None
+        self._draining = False
         self.in_progress = 0
+
+    def drain(self) -> None:
+        """Refuse whatever comes from now on; what is in progress goes on."""
+        self._draining = True
 
     @contextlib.contextmanager
     def place(self, key: str | None) -> Iterator[None]:
@@ -44,8 +50,10 @@ class RequestLimiter:
 
         Raises:
             RateLimited: The key has all the places that one key may have.
-            Overloaded: Every place is taken.
+            Overloaded: Every place is taken, or the service is stopping.
         """
+        if self._draining:
+            raise Overloaded("The service is stopping. Try again in a moment.", retry_after_s=RESTART_S)
         self._refuse_key(key)
         self._refuse_all()
         started_at = self._clock()

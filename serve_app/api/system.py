@@ -29,7 +29,7 @@ async def health(services: ServicesDep, limiter: LimiterDep) -> Health:
         status="degraded" if state == "unknown" else "ok",
         model=services.settings.default_model,
         model_state=state,
-        requests_in_progress=limiter.in_progress,
+        queue_depth=limiter.in_progress,
     )
 
 

@@ -11,7 +11,12 @@ import typer
 from serve_app import __version__
 from serve_app.errors import RayscribeError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Self-hosted speech-to-text on Ray Serve.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Self-hosted speech-to-text on Ray Serve.",
+)
 
 
 @app.callback()

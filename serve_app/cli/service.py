@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import socket
 import threading
@@ -61,18 +62,19 @@ def local_ray(config: ConfigFile) -> Iterator[None]:
             "RAYSCRIBE_LIMITS__MAX_UPLOAD_BYTES": str(config.settings.limits.max_upload_bytes),
         }
     )
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     ray.init(
         address="local",
         namespace="serve",
         include_dashboard=False,
         configure_logging=True,
-        logging_level="WARNING",
+        logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
     )
     try:
         yield
     finally:
-        serve.shutdown()
+        # Not `serve.shutdown()`: what was in progress has been drained, and Ray ends its processes in a fraction of the time.
         ray.shutdown()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from ray.serve.schema import ServeDeploySchema
 
 from tests.cluster.running import KEY, RAYSCRIBE, ROOT, config_file, environment, free_port, poll, running
 from tests.cluster.test_transcription import JFK
@@ -27,6 +28,11 @@ def start(*arguments: str, folder: Path, timeout_s: float = 150, **env: str) -> 
         cwd=folder,
         check=False,
     )
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_serve_itself_accepts_the_shipped_config(path: Path) -> None:
+    assert ServeDeploySchema.model_validate(yaml.safe_load(path.read_text())).applications
 
 
 def test_port_in_use_is_one_sentence(tmp_path: Path) -> None:

@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.api.application import Services, create_app
+from serve_app.api.documents import openapi
+from serve_app.api.problems import CODES, PROBLEMS
+from serve_app.api.schemas import AudioForm, TranscriptionForm, TranslationForm
 from serve_app.cli import app
 from serve_app.cli.settings_table import as_markdown
+from serve_app.media.store import DirectoryMediaStore
+from serve_app.settings import Settings
+from serve_app.testing import FakeTranscriber
+from serve_app.transcript.types import WarningCode
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -51,3 +59,27 @@ def _name(requirement: str) -> str:
     found = re.match(r"[\w-]+", requirement)
     assert found
     return found[0]
+
+
+@pytest.mark.parametrize("code", sorted({*CODES.values(), *(problem.code for problem in PROBLEMS.values())}))
+def test_each_error_code_is_documented(code: str) -> None:
+    assert f"`{code}`" in (DOCS / "http-api.md").read_text()
+
+
+@pytest.mark.parametrize("warning", WarningCode)
+def test_each_warning_is_documented(warning: WarningCode) -> None:
+    assert f"`{warning}`" in (DOCS / "http-api.md").read_text()
+
+
+def test_each_route_is_documented(tmp_path: Path) -> None:
+    services = Services(Settings(), FakeTranscriber(), DirectoryMediaStore(tmp_path))
+    page = (DOCS / "http-api.md").read_text()
+
+    assert [path for path in openapi(create_app(services))["paths"] if path not in page] == []
+
+
+@pytest.mark.parametrize("form", [TranscriptionForm, TranslationForm])
+def test_each_form_field_is_documented(form: type[AudioForm]) -> None:
+    page = (DOCS / "http-api.md").read_text()
+
+    assert [name for name in form.model_fields if f"`{name}`" not in page and f"`{name}[]`" not in page] == []

@@ -17,7 +17,7 @@ async def test_health_says_what_is_known(http: httpx.AsyncClient) -> None:
         "status": "ok",
         "model": "tiny.en",
         "model_state": "ready",
-        "requests_in_progress": 0,
+        "queue_depth": 0,
     }
     assert (await http.get("/health/live")).json() == {"status": "ok"}
     assert (await http.get("/health/ready")).json() == {"status": "ready"}
@@ -49,12 +49,12 @@ async def test_health_answers_when_what_is_behind_it_does_not(
     assert ready.status_code == 503
 
 
-async def test_health_counts_the_requests_in_progress(services: Services, http: httpx.AsyncClient) -> None:
+async def test_health_counts_the_queue_depth(services: Services, http: httpx.AsyncClient) -> None:
     app = http._transport.app  # type: ignore[attr-defined]
     with app.state.limiter.place(None):
         health = await http.get("/health")
 
-    assert health.json()["requests_in_progress"] == 1
+    assert health.json()["queue_depth"] == 1
 
 
 @pytest.mark.parametrize("path", ["/v1/models/acme/large", "/v1/models/acme%2Flarge"])
