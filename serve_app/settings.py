@@ -376,7 +376,8 @@ def _json(path: str, value: str) -> Any:
 def _sentence(location: tuple[int | str, ...], message: str) -> str:
     path = ".".join(map(str, location))
     if message == "Extra inputs are not permitted":
-        near = difflib.get_close_matches(path, settings_paths(), n=1)
+        sections = {known.rpartition(".")[0] for known in settings_paths()} - {""}
+        near = difflib.get_close_matches(path, [*settings_paths(), *sections], n=1)
         hint = f"; the nearest is {near[0]}" if near else ""
         return f"{path} is not a setting{hint}"
     return f"{path}: {message}" if path else message.removeprefix("Value error, ")

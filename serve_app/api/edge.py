@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.api.limits import BodyLimit
+from serve_app.api.middleware import RequestIds
 from serve_app.settings import load_settings
 
 STEERING = frozenset(
@@ -24,12 +25,8 @@ STEERING = frozenset(
 )
 
 
-class RemoveSteeringHeaders:
-    """
-    Drop the headers by which a client could steer Serve.
-
-    And on the way back the request id, because Serve's proxy sets the same one again.
-    """
+class CleanHeaders:
+    """Drop the headers by which a client could steer Serve, and hand on the request id that the answer will carry."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -37,16 +34,9 @@ class RemoveSteeringHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
             scope = {**scope, "headers": [(k, v) for k, v in scope["headers"] if not steers(k)]}
-        await self._app(scope, receive, _without_request_id(send))
-
-
-def _without_request_id(send: Send) -> Send:
-    async def pass_on(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            del MutableHeaders(scope=message)["x-request-id"]
-        await send(message)
-
-    return pass_on
+        if "request_id" in scope:
+            MutableHeaders(scope=scope)["x-request-id"] = scope["request_id"]
+        await self._app(scope, receive, send)
 
 
 def steers(header: bytes) -> bool:
@@ -58,4 +48,4 @@ def steers(header: bytes) -> bool:
 def proxy_middlewares() -> list[Middleware]:
     """For `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`; the first is the outermost."""
     limit = load_settings({}).limits.max_upload_bytes
-    return [Middleware(RemoveSteeringHeaders), Middleware(BodyLimit, max_bytes=limit)]
+    return [Middleware(RequestIds), Middleware(CleanHeaders), Middleware(BodyLimit, max_bytes=limit)]

@@ -48,10 +48,10 @@ def test_port_in_use_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_misspelt_setting_is_one_sentence(tmp_path: Path) -> None:
-    ended = start(str(config_file(tmp_path, limitz={})), folder=tmp_path)
+    ended = start(str(config_file(tmp_path, limit={})), folder=tmp_path)
 
     assert ended.returncode == 1
-    assert "limitz is not a setting; the nearest is" in ended.stderr
+    assert "limit is not a setting; the nearest is limits" in ended.stderr
     assert ended.stderr.count("\n") == 1
 
 

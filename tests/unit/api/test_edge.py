@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from serve_app.api.edge import RemoveSteeringHeaders, steers
+from serve_app.api.edge import CleanHeaders, steers
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,18 @@ async def test_application_never_sees_a_steering_header() -> None:
         seen.append(scope)
 
     scope: Scope = {"type": "http", "headers": [(b"serve_multiplexed_model_id", b"x"), (b"accept", b"*/*")]}
-    await RemoveSteeringHeaders(application)(scope, None, None)  # type: ignore[arg-type]
+    await CleanHeaders(application)(scope, None, None)  # type: ignore[arg-type]
 
     assert seen[0]["headers"] == [(b"accept", b"*/*")]
+
+
+async def test_application_sees_the_request_id_that_the_answer_carries() -> None:
+    seen: list[Scope] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+
+    scope: Scope = {"type": "http", "request_id": "ours", "headers": [(b"x-request-id", b"x" * 300)]}
+    await CleanHeaders(application)(scope, None, None)  # type: ignore[arg-type]
+
+    assert seen[0]["headers"] == [(b"x-request-id", b"ours")]
