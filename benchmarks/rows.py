@@ -284,6 +284,7 @@ def _ratio(
 ) -> Measure:
     """The median of the rounds' ratios: what disturbs a round disturbs both sides of it."""
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    several = len(ratios) > 1
     return Measure(
         what=what,
         ours=text(statistics.median(ours)),
@@ -291,8 +292,8 @@ def _ratio(
         value=statistics.median(ratios),
         unit=Unit.TIMES,
         at_least=at_least,
-        lowest=min(ratios),
-        highest=max(ratios),
+        lowest=min(ratios) if several else None,
+        highest=max(ratios) if several else None,
     )
 
 
