@@ -18,6 +18,7 @@ from serve_app.transcript.protocols import MediaReference
 from serve_app.transcript.types import Channels, Samples
 
 STALL_S = 60.0
+START_S = 60.0  # a loaded machine may take that long to start the processes
 
 
 class DecoderPool:
@@ -43,6 +44,7 @@ class DecoderPool:
         Raises:
             InvalidAudio: Not audio, or it crashed or stalled the media library.
             AudioTooShort, AudioTooLong: About its length; the latter perhaps after some blocks.
+            Overloaded: No decoder took the request in time.
         """
         request = DecodingRequest(channels is Channels.SEPARATE, self._max_audio_s)
         width = 1
@@ -78,10 +80,12 @@ class DecoderPool:
 
     async def _connect(self, media: int, request: DecodingRequest) -> DecoderConnection:
         try:
-            return await self._living_parent().connect(media, request.encode(), self._stall_s)
+            return await self._living_parent().connect(media, request.encode(), START_S)
         except ConnectionLost:  # the parent had died, and the message with it
             await self.close()
-            return await self._living_parent().connect(media, request.encode(), self._stall_s)
+            return await self._living_parent().connect(media, request.encode(), START_S)
+        except TimeoutError as busy:
+            raise errors.Overloaded("No media decoder is free; try again.", retry_after_s=10) from busy
 
     def _living_parent(self) -> DecoderParent:
         if not self._parent.alive:

@@ -114,7 +114,8 @@ def _write_error(pipe: BinaryIO, error: MediaError) -> None:
 def _die_with(leash: int) -> None:
     """Have the kernel kill this process when the other end of the pipe closes, even if FFmpeg never returns."""
     fcntl.fcntl(leash, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(leash, fcntl.F_SETFL, fcntl.fcntl(leash, fcntl.F_GETFL) | os.O_ASYNC)  # SIGIO, which kills
+    fcntl.fcntl(leash, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(leash, fcntl.F_SETFL, fcntl.fcntl(leash, fcntl.F_GETFL) | os.O_ASYNC)
     poll = select.poll()
     poll.register(leash, 0)
     if poll.poll(0):  # it was closed before

@@ -79,6 +79,7 @@ class Soundtrack:
         self._format: tuple[Any, ...] = ()
         self._resampler: Any = None
         self.frames = 0  # at 16 kHz, so far
+        self.packets = 0
         self.bad_packets = 0
 
     @property
@@ -115,6 +116,7 @@ class Soundtrack:
         """Blocks of shape (channels, n ≤ 4096); the number of channels can change in the middle of a file."""
         errors = 0
         for packet in self._packets():
+            self.packets += 1
             try:
                 decoded = self._stream.codec_context.decode(packet if packet.size else None)
                 for frame in decoded:
@@ -153,7 +155,8 @@ class Soundtrack:
         if kind != self._format:
             yield from self._flushed()
             self._format = kind
-            self._resampler = av.AudioResampler("fltp", frame.layout, SAMPLE_RATE_HZ, frame_size=BLOCK_FRAMES)
+            # Not "fltp": PyAV crashes on planes beyond the eighth.
+            self._resampler = av.AudioResampler("flt", frame.layout, SAMPLE_RATE_HZ, frame_size=BLOCK_FRAMES)
         frame.pts = None  # the resampler would fill or drop what broken timestamps claim
         yield from self._counted(self._resampler.resample(frame))
 
@@ -164,7 +167,7 @@ class Soundtrack:
     def _counted(self, frames: list[Any]) -> Iterator[FloatBlock]:
         for frame in frames:
             self.frames += frame.samples
-            yield np.asarray(frame.to_ndarray(), dtype=np.float32)
+            yield np.asarray(frame.to_ndarray(), dtype=np.float32).reshape(frame.samples, -1).T
 
 
 def too_long(max_audio_s: float, size_s: float | None) -> AudioTooLong:

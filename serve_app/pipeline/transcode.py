@@ -13,6 +13,7 @@ from serve_app.pipeline import records
 from serve_app.pipeline.downmix import Downmix, FloatBlock, clipped, to_int16
 from serve_app.pipeline.records import DecodingRequest, EndOfSound, Kind
 from serve_app.pipeline.soundtrack import Soundtrack, too_long
+from serve_app.pipeline.truncation import is_cut_off
 from serve_app.transcript.types import Samples
 
 MIN_AUDIO_S = 0.1
@@ -40,7 +41,7 @@ def transcode(media: int, decoders: str, request: DecodingRequest, pipe: BinaryI
         raise InvalidAudio("No sound can be decoded from the file.")
     if track.decoded_s < MIN_AUDIO_S:
         raise AudioTooShort(f"The audio lasts {track.decoded_s:.3f} s; the least is {MIN_AUDIO_S} s.", param="file")
-    records.write(pipe, Kind.END, EndOfSound(track.decoded_s, _damage(track)).encode())
+    records.write(pipe, Kind.END, EndOfSound(track.decoded_s, _damage(track, media)).encode())
 
 
 def _open(media: int, decoders: str, max_audio_s: float) -> Soundtrack:
@@ -89,9 +90,11 @@ class _Separate:
         return to_int16(kept.T)
 
 
-def _damage(track: Soundtrack) -> str:
+def _damage(track: Soundtrack, media: int) -> str:
     if track.bad_packets:
         return f"The file is damaged: {track.bad_packets} of its packets could not be decoded and were left out."
+    if is_cut_off(media, track.format_name, track.packets):
+        return f"The file ends early: it holds {track.decoded_s:.1f} s of an incomplete recording."
     if track.declared_s is None or track.format_name.split(",")[0] in GUESSES_DURATION:
         return ""
     missing_s = track.declared_s - track.decoded_s

@@ -1,0 +1,177 @@
+"""A request's media can harm that request, and nothing else."""
+
+import asyncio
+import signal
+import socket
+import time
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from serve_app.errors import AudioTooLong, InvalidAudio, MediaError
+from serve_app.pipeline.decode import DecoderPool
+from serve_app.transcript.types import Channels
+from tests.data.hostile import generate
+from tests.recordings import DATA
+from tests.service.pipeline.decoding import HOSTILE, decode, inline, stored
+
+MANY_BLOCKS = generate.wav(bytes(16_000 * 2 * 50))  # 50 s, more than the pipes hold
+
+
+def children_at_work(pool: DecoderPool) -> list[psutil.Process]:
+    """Those that have let go of the socket on which the others wait."""
+    parent = psutil.Process(pool._parent.pid)
+    return [child for child in parent.children() if not any(c.fd == 0 for c in child.net_connections("unix"))]
+
+
+async def until_gone(process: psutil.Process) -> None:
+    async with asyncio.timeout(5):
+        while process.is_running():
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("deadly", [signal.SIGKILL, signal.SIGSEGV])
+async def test_a_decoder_that_dies_in_the_middle_fails_its_request_and_no_other(
+    decoders: DecoderPool, deadly: signal.Signals
+) -> None:
+    with pytest.raises(InvalidAudio, match="media library failed"):
+        async with aclosing(decoders.decode(inline(MANY_BLOCKS), Channels.MIX)) as blocks:
+            await anext(blocks)
+            (child,) = children_at_work(decoders)
+            child.send_signal(deadly)
+            async for _ in blocks:
+                pass
+
+    assert (await decode(decoders, stored(DATA / "jfk.flac"))).end.duration_s == 11
+
+
+async def test_closing_kills_a_decoder_that_hangs(decoders: DecoderPool) -> None:
+    async with aclosing(decoders.decode(inline(MANY_BLOCKS), Channels.MIX)) as blocks:
+        await anext(blocks)
+        (child,) = children_at_work(decoders)
+        assert child.is_running()
+
+    await until_gone(child)
+
+
+async def test_cancelling_kills_the_decoder(decoders: DecoderPool) -> None:
+    started = asyncio.Event()
+
+    async def read_one_block_and_wait() -> None:
+        async with aclosing(decoders.decode(inline(MANY_BLOCKS), Channels.MIX)) as blocks:
+            await anext(blocks)
+            started.set()
+            await asyncio.Event().wait()
+
+    reader = asyncio.create_task(read_one_block_and_wait())
+    await started.wait()
+    (child,) = children_at_work(decoders)
+    reader.cancel()
+
+    await until_gone(child)
+
+
+async def test_a_decoder_that_stalls_fails_its_request() -> None:
+    pool = DecoderPool(size=1, stall_s=0.5)
+    await decode(pool, stored(DATA / "jfk.flac"))  # the processes are up
+    with pytest.raises(InvalidAudio, match="hung"):
+        async with aclosing(pool.decode(inline(MANY_BLOCKS), Channels.MIX)) as blocks:
+            await anext(blocks)
+            (child,) = children_at_work(pool)
+            child.suspend()
+            async for _ in blocks:
+                pass
+    await until_gone(child)
+    await pool.close()
+
+
+async def test_a_parent_that_died_is_started_again() -> None:
+    pool = DecoderPool(size=1)
+    await decode(pool, stored(DATA / "jfk.flac"))
+    dead = pool._parent.pid
+    psutil.Process(dead).kill()
+    while pool._parent.alive:
+        await asyncio.sleep(0)
+
+    decoded = await decode(pool, stored(DATA / "jfk.flac"))
+    assert decoded.end.duration_s == 11
+    assert pool._parent.pid != dead
+    await pool.close()
+
+
+async def test_more_requests_than_waiting_processes_are_served_together(decoders: DecoderPool) -> None:
+    decoded = await asyncio.gather(*(decode(decoders, stored(DATA / "LJ001-0002.wav")) for _ in range(12)))
+
+    assert len({len(d.samples) for d in decoded}) == 1
+
+
+async def test_nothing_waits_after_the_pool_is_closed() -> None:
+    pool = DecoderPool(size=2)
+    await decode(pool, stored(DATA / "LJ001-0002.wav"))
+    parent = psutil.Process(pool._parent.pid)
+    family = [parent, *parent.children()]
+    await pool.close()
+
+    for process in family:
+        await until_gone(process)
+
+
+async def test_a_slow_file_does_not_hold_up_the_event_loop(decoders: DecoderPool) -> None:
+    longest, before = 0.0, time.perf_counter()
+    reading = asyncio.create_task(decode(decoders, inline(MANY_BLOCKS)))
+    while not reading.done():
+        await asyncio.sleep(0)
+        longest, before = max(longest, time.perf_counter() - before), time.perf_counter()
+
+    assert longest < 0.25  # one turn moves 64 KiB; the rest is what a busy machine takes
+
+
+async def test_a_bomb_costs_bounded_memory() -> None:
+    pool = DecoderPool(size=1, max_audio_s=590.0)
+    bomb = bytearray((HOSTILE / "bomb_10min_silence.flac").read_bytes())
+    bomb[21] &= 0xF0  # the header does not say how long it is
+    bomb[22:26] = bytes(4)
+    most = 0
+    with pytest.raises(AudioTooLong):
+        async with aclosing(pool.decode(inline(bytes(bomb)), Channels.MIX)) as blocks:
+            await anext(blocks)
+            (child,) = children_at_work(pool)
+            async for _ in blocks:
+                most = max(most, child.memory_info().rss) if child.is_running() else most
+    await pool.close()
+
+    assert 0 < most < 150 * 2**20
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{target}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile '{target}'\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet mimeType='
+        '"audio/mp4"><Representation id="1"><BaseURL>{target}</BaseURL></Representation></AdaptationSet></Period></MPD>',
+        "[playlist]\nFile1={target}\nNumberOfEntries=1\n",
+    ],
+)
+async def test_scripts_open_neither_files_nor_connections(decoders: DecoderPool, tmp_path: Path, script: str) -> None:
+    secret = tmp_path / "secret.wav"
+    secret.write_bytes((DATA / "LJ001-0002.wav").read_bytes())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
+        for target in (f"http://127.0.0.1:{port}/secret.wav", f"file://{secret}", str(secret)):
+            with pytest.raises(MediaError):
+                await decode(decoders, inline(script.format(target=target).encode()))
+
+        with pytest.raises(BlockingIOError):  # nobody called
+            listener.accept()
+
+
+async def test_a_session_description_opens_no_socket(decoders: DecoderPool) -> None:
+    before = time.perf_counter()
+    with pytest.raises(InvalidAudio):
+        await decode(decoders, stored(HOSTILE / "session.wav"))
+
+    assert time.perf_counter() - before < 5  # FFmpeg would wait for packets
