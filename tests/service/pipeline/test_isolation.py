@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -27,9 +28,19 @@ def children_at_work(pool: DecoderPool) -> list[psutil.Process]:
 
 
 async def until_gone(process: psutil.Process) -> None:
-    async with asyncio.timeout(5):
-        while process.is_running():
-            await asyncio.sleep(0)
+    await asyncio.to_thread(psutil.wait_procs, [process], 5)
+
+    assert not process.is_running()
+
+
+async def read_and(pool: DecoderPool, harm: Callable[[psutil.Process], None]) -> None:
+    """Do something to a decoder after its first block, and read on."""
+    async with aclosing(pool.decode(inline(MANY_BLOCKS), Channels.MIX)) as blocks:
+        await anext(blocks)
+        (child,) = children_at_work(pool)
+        harm(child)
+        async for _ in blocks:
+            pass
 
 
 @pytest.mark.parametrize("deadly", [signal.SIGKILL, signal.SIGSEGV])
@@ -37,12 +48,7 @@ async def test_a_decoder_that_dies_in_the_middle_fails_its_request_and_no_other(
     decoders: DecoderPool, deadly: signal.Signals
 ) -> None:
     with pytest.raises(InvalidAudio, match="media library failed"):
-        async with aclosing(decoders.decode(inline(MANY_BLOCKS), Channels.MIX)) as blocks:
-            await anext(blocks)
-            (child,) = children_at_work(decoders)
-            child.send_signal(deadly)
-            async for _ in blocks:
-                pass
+        await read_and(decoders, lambda child: child.send_signal(deadly))
 
     assert (await decode(decoders, stored(DATA / "jfk.flac"))).end.duration_s == 11
 
@@ -76,15 +82,12 @@ async def test_cancelling_kills_the_decoder(decoders: DecoderPool) -> None:
 async def test_a_decoder_that_stalls_fails_its_request() -> None:
     pool = DecoderPool(size=1, stall_s=0.5)
     await decode(pool, stored(DATA / "jfk.flac"))  # the processes are up
+    hung: list[psutil.Process] = []
     with pytest.raises(InvalidAudio, match="hung"):
-        async with aclosing(pool.decode(inline(MANY_BLOCKS), Channels.MIX)) as blocks:
-            await anext(blocks)
-            (child,) = children_at_work(pool)
-            child.suspend()
-            async for _ in blocks:
-                pass
-    await until_gone(child)
+        await read_and(pool, lambda child: hung.append(child) or child.suspend())
     await pool.close()
+
+    await until_gone(hung[0])
 
 
 async def test_a_parent_that_died_is_started_again() -> None:
@@ -92,8 +95,7 @@ async def test_a_parent_that_died_is_started_again() -> None:
     await decode(pool, stored(DATA / "jfk.flac"))
     dead = pool._parent.pid
     psutil.Process(dead).kill()
-    while pool._parent.alive:
-        await asyncio.sleep(0)
+    await asyncio.to_thread(pool._parent._process.wait)
 
     decoded = await decode(pool, stored(DATA / "jfk.flac"))
     assert decoded.end.duration_s == 11
@@ -133,16 +135,18 @@ async def test_a_bomb_costs_bounded_memory() -> None:
     bomb = bytearray((HOSTILE / "bomb_10min_silence.flac").read_bytes())
     bomb[21] &= 0xF0  # the header does not say how long it is
     bomb[22:26] = bytes(4)
-    most = 0
-    with pytest.raises(AudioTooLong):
+    sizes: list[int] = []
+
+    async def watch() -> None:
         async with aclosing(pool.decode(inline(bytes(bomb)), Channels.MIX)) as blocks:
-            await anext(blocks)
-            (child,) = children_at_work(pool)
             async for _ in blocks:
-                most = max(most, child.memory_info().rss) if child.is_running() else most
+                sizes.extend(child.memory_info().rss for child in children_at_work(pool))
+
+    with pytest.raises(AudioTooLong):
+        await watch()
     await pool.close()
 
-    assert 0 < most < 150 * 2**20
+    assert 0 < max(sizes) < 150 * 2**20
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from serve_app.pipeline.decode import DecoderPool
+from serve_app.pipeline.speech import WINDOW, SpeechDetector
+from tests.recordings import DATA
+from tests.service.pipeline.decoding import decode, stored
+
+
+async def test_speech_is_told_from_silence_and_noise(decoders: DecoderPool) -> None:
+    speech = (await decode(decoders, stored(DATA / "LJ001-0004.wav"))).samples[:, 0]
+    noise = np.random.default_rng(0).normal(0, 300, 40_000).astype(np.int16)
+
+    assert np.median(SpeechDetector().feed(speech)) > 0.9
+    assert np.median(SpeechDetector().feed(noise)) < 0.1
+    assert np.max(SpeechDetector().feed(np.zeros(40_000, dtype=np.int16))) < 0.1
+
+
+@pytest.mark.parametrize("block", [100, 512, 4000, 32768])
+async def test_probabilities_do_not_depend_on_the_size_of_the_blocks(decoders: DecoderPool, block: int) -> None:
+    speech = (await decode(decoders, stored(DATA / "LJ001-0002.wav"))).samples[:, 0]
+    at_once, detector = SpeechDetector(), SpeechDetector()
+    whole = np.concatenate([at_once.feed(speech), at_once.finish()])
+    blocks = [detector.feed(speech[start : start + block]) for start in range(0, len(speech), block)]
+
+    assert len(whole) == -(-len(speech) // WINDOW)
+    assert np.concatenate([*blocks, detector.finish()]) == pytest.approx(whole, abs=1e-4)
