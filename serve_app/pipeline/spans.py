@@ -10,6 +10,10 @@ from serve_app.transcript.types import SpeechOptions
 
 HYSTERESIS = 0.15  # a span ends that much below the threshold that began it, as in Silero's own code
 
+# After silence the network wakes slowly: on a first word it can stay at 0.2 to 0.4 for a quarter of a second.
+ONSET_SHARE = 0.2  # of the threshold
+ONSET_WINDOWS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class WindowSpan:
@@ -23,7 +27,7 @@ class SpanTracker:
     """
     Follows the probabilities window by window.
 
-    A span begins at the threshold, and ends where the probability falls below the threshold less the hysteresis and stays
+    A span begins where the probability rises to the threshold, and ends where the probability falls below the threshold less the hysteresis and stays
     below the threshold for `min_silence_s`. Without `vad_filter` one span lasts from the start to the end.
     """
 
@@ -32,6 +36,8 @@ class SpanTracker:
         self._off = max(self._on - HYSTERESIS, 0.01) if options.vad_filter else -math.inf
         self._min_silence = max(1, round(options.min_silence_s / WINDOW_S))
         self._silent_since: int | None = None
+        self._rising_since: int | None = None
+        self._ended = 0  # where the last span did
         self.start: int | None = None  # of the span that is still open
         self.now = 0
 
@@ -44,9 +50,10 @@ class SpanTracker:
         """The span that ended before this window, if one did."""
         window = self.now
         self.now += 1
+        self._follow_rise(probability, window)
         if probability >= self._on:
             self._silent_since = None
-            self.start = window if self.start is None else self.start
+            self.start = self._onset(window) if self.start is None else self.start
         elif probability < self._off and self.start is not None:
             self._silent_since = window if self._silent_since is None else self._silent_since
         if self._silent_since is None or self.now - self._silent_since < self._min_silence:
@@ -59,6 +66,7 @@ class SpanTracker:
             return None
         span = WindowSpan(self.start, self.end)
         self.start = self._silent_since = None
+        self._ended = span.end
         return span
 
     def cut(self, window: int) -> WindowSpan:
@@ -68,3 +76,13 @@ class SpanTracker:
         span = WindowSpan(self.start, window)
         self.start = window
         return span
+
+    def _follow_rise(self, probability: float, window: int) -> None:
+        if probability < ONSET_SHARE * self._on:
+            self._rising_since = None
+        elif self._rising_since is None:
+            self._rising_since = window
+
+    def _onset(self, window: int) -> int:
+        since = window if self._rising_since is None else self._rising_since
+        return max(since, window - ONSET_WINDOWS, self._ended)

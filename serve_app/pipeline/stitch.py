@@ -10,7 +10,7 @@ from itertools import pairwise
 from serve_app.pipeline.placing import ends_sentence, place
 from serve_app.transcript.types import Chunk, RecognizedChunk, Segment, Span, Word
 
-PAUSE_S = 0.7  # ends a segment even in the middle of a sentence
+PAUSE_S = 0.45  # ends a segment even in the middle of a sentence
 LONGEST_S = 12.0  # a longer one is divided, at a comma or a pause if there is one
 LONGEST_CHARACTERS = 240
 SNAP_S = 0.5  # the first word of a span begins with the span, if alignment says nearly so

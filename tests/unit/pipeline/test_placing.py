@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_app.pipeline.placing import place
@@ -52,6 +52,7 @@ def test_without_speech_words_keep_their_times() -> None:
 moments = st.floats(0, 10, allow_nan=False)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(moments, moments)))
 def test_placed_words_never_go_back_and_stay_in_speech(pairs: list[tuple[float, float]]) -> None:
     placed = place([Word(min(pair), max(pair), " x", 1.0) for pair in pairs], SPANS)

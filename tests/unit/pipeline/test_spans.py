@@ -13,11 +13,20 @@ def spans(probabilities: list[float], options: SpeechOptions = OPTIONS) -> list[
 
 
 def test_silence_has_no_span() -> None:
-    assert spans([0.1] * 50) == []
+    assert spans([0.05] * 50) == []
 
 
 def test_a_span_lasts_from_the_first_loud_window_to_the_first_silent_one() -> None:
-    assert spans([0.1, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1]) == [WindowSpan(1, 3)]
+    assert spans([0.05, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1]) == [WindowSpan(1, 3)]
+
+
+def test_a_span_begins_where_the_probability_began_to_rise_to_it() -> None:
+    assert spans([0.05, 0.2, 0.3, 0.9, 0.05, 0.05, 0.05]) == [WindowSpan(1, 4)]
+    assert spans([0.2] * 40 + [0.9]) == [WindowSpan(30, 41)]
+
+
+def test_a_span_that_rises_from_another_does_not_reach_into_it() -> None:
+    assert spans([0.9, 0.3, 0.3, 0.3, 0.9]) == [WindowSpan(0, 1), WindowSpan(1, 5)]
 
 
 def test_a_short_pause_does_not_end_a_span() -> None:
@@ -29,7 +38,7 @@ def test_a_span_goes_on_between_the_two_thresholds() -> None:
 
 
 def test_a_span_that_is_open_at_the_end_ends_there() -> None:
-    assert spans([0.1, 0.9, 0.9]) == [WindowSpan(1, 3)]
+    assert spans([0.05, 0.9, 0.9]) == [WindowSpan(1, 3)]
 
 
 def test_without_the_filter_everything_is_one_span() -> None:

@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_app.pipeline.stitch import LONGEST_S, stitch
@@ -74,6 +74,7 @@ def test_words_that_do_not_make_up_the_text_are_not_used_to_divide_it() -> None:
 lengths = st.floats(0, 3, allow_nan=False)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(lengths, lengths, st.sampled_from([" a", " b,", " c.", "d"])), min_size=1, max_size=40))
 def test_segments_join_to_the_text_in_order_and_are_not_long(parts: list[tuple[float, float, str]]) -> None:
     said, now = [], 0.0
