@@ -20,7 +20,8 @@ or the difference: seconds depend on the machine. Where there are several rounds
 ratios, with the lowest and the highest behind it.
 
 WER is the word error rate of the whole set (all edits over all words), after Whisper's English normaliser. References run with
-the same model, compute type and number of threads as the service.
+the same model, compute type and number of threads as the service, and at the same priority: Ray would start its workers 15
+steps nicer (`RAY_worker_niceness`), which costs nothing on an idle machine and much on a busy one.
 """
 
 _REPEAT = """\
