@@ -177,7 +177,7 @@ class RecognizerSettings(Section):
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of a replica; 0 = one for each core of the machine."""
     max_batch_size: Annotated[int, Field(ge=1, le=64)] = 8
-    """Chunks recognised together."""
+    """Chunks of up to 15 s recognised together; of 30 s, half as many."""
     batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 3.0
     """How long an idle replica waits for a batch to fill, in milliseconds."""
 

@@ -44,8 +44,8 @@ class Batcher(Generic[Key, Item, Result]):
     a key due `COMPANION_S` sooner: full batches are cheaper for everyone.
 
     Args:
-        work: Gets a key and 1 to `max_batch_size` items, gives one result for each, in order.
-        max_batch_size: Most items of a batch.
+        work: Gets a key and items, gives one result for each, in order.
+        largest: Most items of a batch of this key.
         wait_s: How long an idle batcher waits for a batch to fill.
         concurrency: Batches that run at the same time.
         now: A clock in seconds.
@@ -56,14 +56,14 @@ class Batcher(Generic[Key, Item, Result]):
         self,
         work: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
-        max_batch_size: int,
+        largest: Callable[[Key], int],
         wait_s: float = 0.0,
         concurrency: int = 1,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._work = work
-        self._max_batch_size = max_batch_size
+        self._largest = largest
         self._wait_s = wait_s
         self._concurrency = concurrency
         self._now = now
@@ -133,7 +133,7 @@ class Batcher(Generic[Key, Item, Result]):
         self._fill()
 
     def _has_full_batch(self) -> bool:
-        return any(len(queue) >= self._max_batch_size for queue in self._queues.values())
+        return any(len(queue) >= self._largest(key) for key, queue in self._queues.items())
 
     async def _wait_for_company(self) -> None:
         await self._sleep(self._wait_s)
@@ -149,13 +149,13 @@ class Batcher(Generic[Key, Item, Result]):
 
     def _due(self, key: Key) -> tuple[float, int]:
         queue = self._queues[key]
-        companions = min(len(queue), self._max_batch_size) - 1
+        companions = min(len(queue), self._largest(key)) - 1
         return queue[0].due - companions * COMPANION_S, queue[0].place
 
     def _take(self, key: Key) -> list[_Entry[Item, Result]]:
         queue = self._queues[key]
-        batch = queue[: self._max_batch_size]
-        del queue[: self._max_batch_size]
+        batch = queue[: self._largest(key)]
+        del queue[: len(batch)]
         if not queue:
             del self._queues[key]
         return batch

@@ -18,6 +18,7 @@ MIN_AVG_LOGPROB_AGAINST_SURE = -0.7
 LOOP_REPEATS = 4
 LOOP_TOKENS = 16
 LONGEST_UNIT_TOKENS = 32
+DOUBLED_TOKENS = 8
 
 
 class Decoded(Protocol):
@@ -64,7 +65,17 @@ def passes(decoded: Decoded) -> bool:
 
 def repeats(decoded: Decoded) -> bool:
     """The text is too regular to have been spoken."""
-    return decoded.compression_ratio > MAX_COMPRESSION_RATIO or find_loop(decoded.tokens) is not None
+    return (
+        decoded.compression_ratio > MAX_COMPRESSION_RATIO
+        or find_loop(decoded.tokens) is not None
+        or is_doubled(decoded.tokens)
+    )
+
+
+def is_doubled(tokens: Sequence[int]) -> bool:
+    """The same is said twice over and nothing else; it compresses too little for Whisper's rule to see it."""
+    half = len(tokens) // 2
+    return half >= DOUBLED_TOKENS and tokens[:half] == tokens[half:]
 
 
 def is_doubtful(decoded: Decoded) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from serve_app.engine import omissions, quality
@@ -20,6 +21,8 @@ from serve_app.errors import ModelNotFound, OutOfMemory
 from serve_app.settings import ModelSettings, Settings
 from serve_app.transcript.types import ChunkRequest, DecodingOptions, RecognizedChunk
 
+FULL_BATCH_WINDOW = FULL_WINDOW // 2  # up to here a batch takes all the chunks that it may
+
 
 class BatchingRecognizer:
     """
@@ -31,7 +34,7 @@ class BatchingRecognizer:
     Args:
         catalogue: Model id → what it can do.
         models: Where the loaded ones are.
-        max_batch_size: Chunks recognised together.
+        max_batch_size: Chunks of up to 15 s recognised together; of longer ones, as many as take the same memory.
         batch_wait_s: How long an idle recogniser waits for a batch to fill.
     """
 
@@ -48,7 +51,7 @@ class BatchingRecognizer:
         self._preparing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prepare")
         self._decoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
         self._batcher: Batcher[PassKey, Utterance, Decoding] = Batcher(
-            self._decode, max_batch_size=max_batch_size, wait_s=batch_wait_s
+            self._decode, largest=partial(largest_batch, max_batch_size), wait_s=batch_wait_s
         )
 
     @classmethod
@@ -159,6 +162,16 @@ class BatchingRecognizer:
             if is_out_of_memory(error):
                 raise OutOfMemory(f"The device has no memory for a batch of {len(batch)}: {error}") from error
             raise
+
+
+def largest_batch(max_batch_size: int, key: PassKey) -> int:
+    """
+    How many chunks of a window may be decoded together.
+
+    Memory grows with the frames of a batch, and it is a long file that fills batches of full windows: without this, one of
+    three hours took 600 MB more than one of three minutes (tiny.en).
+    """
+    return max(1, max_batch_size * FULL_BATCH_WINDOW // max(key.window, FULL_BATCH_WINDOW))
 
 
 def passes(model: LoadedModel, utterance: Utterance, options: DecodingOptions) -> Iterator[PassKey]:

@@ -66,7 +66,7 @@ def batcher(
     worker: Worker, clock: Clock | None = None, *, size: int = 4, wait_s: float = 0.0
 ) -> Batcher[str, str, str]:
     clock = clock or Clock()
-    return Batcher(worker, max_batch_size=size, wait_s=wait_s, now=clock.now, sleep=clock.sleep)
+    return Batcher(worker, largest=lambda _: size, wait_s=wait_s, now=clock.now, sleep=clock.sleep)
 
 
 async def submit(

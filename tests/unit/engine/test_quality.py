@@ -30,9 +30,10 @@ def test_a_plain_decoding_passes() -> None:
         Sample(compression_ratio=2.41),
         Sample(complete=False),
         Sample(tokens=(7, 8, 9, 10) * 4),
+        Sample(tokens=(1, 2, 3, 4, 5, 6, 7, 8) * 2),
         Sample(no_speech_prob=0.5, avg_logprob=-1.2),
     ],
-    ids=["doubtful", "compressible", "cut off", "loop", "doubtful speech"],
+    ids=["doubtful", "compressible", "cut off", "loop", "said twice", "doubtful speech"],
 )
 def test_each_rule_asks_for_another_decoding(failing: Sample) -> None:
     assert not quality.passes(failing)

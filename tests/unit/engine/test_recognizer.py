@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
+from serve_app.engine.decoding import PassKey
 from serve_app.engine.features import FULL_WINDOW, window_for
 from serve_app.engine.models import LoadedModel, ModelShelf
-from serve_app.engine.recognizer import BatchingRecognizer
+from serve_app.engine.recognizer import BatchingRecognizer, largest_batch
 from serve_app.errors import ModelNotFound, UnsupportedLanguage
 from serve_app.settings import TINY_EN
 from serve_app.transcript.types import ChunkRequest, DecodingOptions, Samples, WarningCode
@@ -164,3 +165,10 @@ async def test_unknown_models_and_languages_are_refused(recognizer: BatchingReco
         await recognizer.recognize(ChunkRequest(samples(), DecodingOptions("huge")))
     with pytest.raises(UnsupportedLanguage):
         await recognizer.recognize(request(language="de"))
+
+
+@pytest.mark.parametrize(("window", "most"), [(500, 8), (1500, 8), (2000, 6), (2500, 4), (3000, 4)])
+def test_a_batch_of_long_chunks_takes_no_more_memory_than_one_of_short_chunks(
+    model: LoadedModel, window: int, most: int
+) -> None:
+    assert largest_batch(8, PassKey(model, window, 0, beam_size=5, temperature=0.0)) == most
