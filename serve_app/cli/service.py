@@ -23,6 +23,7 @@ from serve_app.errors import ConfigError, RayscribeError
 from serve_app.settings import export
 
 POLL_S = 0.25
+LAST_BYTES_S = 1.0  # the proxy may still be sending what the Gateway has handed to it
 FAILED = (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY)
 
 # An error of ours inside the traceback that Serve keeps as a deployment's message.
@@ -120,6 +121,7 @@ def drain(gateway: DeploymentHandle[Any], *, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if sum(gateway.broadcast("drain").results(timeout_s=timeout_s)) == 0:
+            time.sleep(LAST_BYTES_S)
             return
         time.sleep(POLL_S)
 

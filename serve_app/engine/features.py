@@ -5,6 +5,7 @@ Whisper was trained on windows of 30 s. Its encoder takes shorter ones, and cost
 follows the speech and no timestamp tokens are asked for. Measured with tiny.en on 103 English clips: margins of 2, 3, 4 and
 5 s on a fine ladder give WER 0.100, 0.102, 0.097 and 0.098, 1 s 0.117, the full window 0.106. Rungs of 5 s give 0.095 at
 the speed of rungs of 2 s, and fuller batches: chunks of 5 to 15 s from eight callers fall on three rungs instead of six.
+Without a rung of 25 s long chunks get the full window: 261 word errors instead of 267 in 17 minutes of long recordings.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ FRAME_SAMPLES = 160
 FRAMES_PER_S = SAMPLE_RATE_HZ // FRAME_SAMPLES
 FULL_WINDOW = round(MAX_CHUNK_S * FRAMES_PER_S)
 MARGIN_S = 3.0
-LADDER = tuple(s * FRAMES_PER_S for s in range(5, 31, 5))
+LADDER = tuple(s * FRAMES_PER_S for s in (5, 10, 15, 20, 30))
 """Encoder windows in mel frames of 10 ms."""
 
 Features = NDArray[np.float32]
