@@ -101,15 +101,15 @@ def test_a_chunk_is_given_as_soon_as_a_long_silence_ends_it() -> None:
     assert len(chunker.feed(sound_of(len(silence) * WINDOW), silence)) == 1
 
 
-def test_a_chunk_is_padded_at_both_ends_but_not_beyond_the_middle_of_a_pause() -> None:
+def test_a_chunk_has_double_padding_at_the_edge_of_silence_and_at_most_half_of_a_pause() -> None:
     pause = seconds(0.3)
     speech = windows([(False, 100), (True, seconds(20)), (False, pause), (True, seconds(20)), (False, 100)])
     first, second = pack(speech, SpeechOptions(padding_s=0.2))
 
-    assert first.spans[0].start - first.start == pytest.approx(0.2)
+    assert first.spans[0].start - first.start == pytest.approx(0.4)
     assert first.end == pytest.approx(first.spans[-1].end + pause * WINDOW_S / 2)
     assert second.start == pytest.approx(first.end)
-    assert second.end - second.spans[-1].end == pytest.approx(0.2)
+    assert second.end - second.spans[-1].end == pytest.approx(0.4)
 
 
 def test_a_full_chunk_ends_in_the_longest_late_pause() -> None:
@@ -124,10 +124,10 @@ def test_speech_without_a_pause_is_cut_where_it_is_quiet() -> None:
     chunker = Chunker(OPTIONS)
     count = seconds(40)
     sound = np.full(count * WINDOW, 5000, dtype=np.int16)
-    sound[25 * SAMPLE_RATE_HZ : 25 * SAMPLE_RATE_HZ + 4800] = 10
+    sound[21 * SAMPLE_RATE_HZ : 21 * SAMPLE_RATE_HZ + 4800] = 10
     chunks = chunker.feed(sound, np.ones(count, dtype=np.float32)) + chunker.finish()
 
     assert [chunk.spans for chunk in chunks] == [
-        (Span(0, pytest.approx(25.15, abs=0.1)),),
-        (Span(pytest.approx(25.15, abs=0.1), count * WINDOW_S),),
+        (Span(0, pytest.approx(21.15, abs=0.1)),),
+        (Span(pytest.approx(21.15, abs=0.1), count * WINDOW_S),),
     ]
