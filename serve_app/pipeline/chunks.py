@@ -10,8 +10,8 @@ from serve_app.pipeline.spans import SpanTracker, WindowSpan
 from serve_app.pipeline.speech import WINDOW, WINDOW_S, Probabilities
 from serve_app.transcript.types import MAX_CHUNK_S, SAMPLE_RATE_HZ, Chunk, Samples, Span, SpeechOptions
 
-# WER of tiny.en on long and on short recordings decided these: padding of 0.2 s everywhere gave 0.106 and 0.086, of 0.4 s
-# 0.110 and 0.081. With less where speech goes on and more at the edge of a silence it is 0.104 and 0.081.
+# WER of tiny.en on long and on short recordings decided these: padding of 0.2 s everywhere gave 0.106 and 0.086, of
+# 0.4 s 0.110 and 0.081. With less where speech goes on and more at the edge of a silence it is 0.104 and 0.081.
 SILENCE_PADDING = 2  # times the padding, where a long silence or the file's edge is
 FULL_CHUNK_S = 25.0  # as good as 30 s, and leaves the encoder its margin
 LONG_SILENCE_S = 2.0  # ends a chunk: the encoder's time for it is lost, and Whisper invents words in silence

@@ -9,7 +9,7 @@ from serve_app.transcript.types import Samples
 
 FloatBlock = NDArray[np.float32]
 
-# Energy of the mean over that of the loudest channel. One speaker in one of two channels gives 0.25, an anti-phase pair 0.
+# Energy of the mean over that of the loudest channel. A voice in one of two channels gives 0.25, an anti-phase pair 0.
 CANCELS_BELOW = 0.1
 SURVIVES_ABOVE = 0.2
 LOUDER_BY = 2.0  # a channel must be that much louder than the chosen one to replace it

@@ -1,4 +1,4 @@
-"""What passes between the service and a decoder process: one request, then records of a kind, a length and a payload."""
+"""What passes between the service and a decoder process: a request, then records of a kind, a length and a payload."""
 
 from __future__ import annotations
 

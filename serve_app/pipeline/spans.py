@@ -27,8 +27,8 @@ class SpanTracker:
     """
     Follows the probabilities window by window.
 
-    A span begins where the probability rises to the threshold, and ends where the probability falls below the threshold less the hysteresis and stays
-    below the threshold for `min_silence_s`. Without `vad_filter` one span lasts from the start to the end.
+    A span begins where the probability rises to the threshold, and ends where it falls below the threshold less the
+    hysteresis and stays below the threshold for `min_silence_s`. Without `vad_filter` one span lasts from the start to the end.
     """
 
     def __init__(self, options: SpeechOptions) -> None:

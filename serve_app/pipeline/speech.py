@@ -1,8 +1,8 @@
 """
 Where somebody speaks: Silero VAD as a stream.
 
-The network looks at windows of 32 ms, each with the last 4 ms before it, and carries a state (h, c) from one to the next;
-https://github.com/snakers4/silero-vad. The weights come with faster-whisper.
+The network looks at windows of 32 ms, each with the last 4 ms before it, and carries a state (h, c) from one to the
+next; https://github.com/snakers4/silero-vad. The weights come with faster-whisper.
 """
 
 from __future__ import annotations
