@@ -143,10 +143,9 @@ async def _faster_whisper(*, batched: bool, threads: int) -> AsyncIterator[Prepa
 
 @contextlib.asynccontextmanager
 async def _pipeline(threads: int) -> AsyncIterator[Prepare]:
+    from serve_app.engine.recognizer import BatchingRecognizer
     from serve_app.pipeline.decode import DecoderPool
     from serve_app.pipeline.run import Pipeline
-
-    from serve_app.engine.recognizer import BatchingRecognizer
     from serve_app.settings import load_settings
     from serve_app.transcript.collect import TranscriptCollector
     from serve_app.transcript.protocols import InlineMedia
