@@ -14,6 +14,9 @@ from serve_app.settings import PipelineSettings, RecognizerSettings, load_settin
 # An open stream holds a place, so the places of Gateway and Pipeline are many; `limits.max_requests` is what protects them.
 STREAMS = 1000
 
+# Serve removes the newest replica first, however busy, and ends it by force after its default of 20 s.
+LONGEST_REQUEST_S = 3600.0
+
 
 def build_app(args: Mapping[str, Any]) -> Application:
     """
@@ -37,6 +40,7 @@ def build_app(args: Mapping[str, Any]) -> Application:
         name="Pipeline",
         ray_actor_options={"num_cpus": settings.pipeline.num_cpus},
         max_ongoing_requests=STREAMS,
+        graceful_shutdown_timeout_s=LONGEST_REQUEST_S,
         **_pipeline_scaling(settings.pipeline),
     )(PipelineReplica)
     gateway = serve.deployment(
@@ -44,6 +48,7 @@ def build_app(args: Mapping[str, Any]) -> Application:
         num_replicas=settings.gateway.replicas,
         ray_actor_options={"num_cpus": settings.gateway.num_cpus},
         max_ongoing_requests=STREAMS,
+        graceful_shutdown_timeout_s=LONGEST_REQUEST_S,
         graceful_shutdown_wait_loop_s=0.5,
     )(GatewayReplica)
     return gateway.bind(settings, pipeline.bind(settings, recognizer.bind(settings)))

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp
 
 from serve_app import telemetry
 from serve_app.errors import RayscribeError, RecognizerUnavailable
-from serve_app.settings import Settings
+from serve_app.settings import Settings, check_listen
 from serve_app.transcript.protocols import MediaReference, Recognizer, Transcriber
 from serve_app.transcript.types import ChunkRequest, RecognizedChunk, TranscriptEvent, TranscriptionOptions
 
@@ -83,11 +83,13 @@ class GatewayReplica:
         from serve_app.media.store import DirectoryMediaStore
 
         telemetry.configure_logging(settings.log_level)
+        api_keys = KeyRing(settings.auth)
+        check_listen(settings, has_keys=bool(api_keys()))  # plain `serve run` comes past no other check
         self._app = create_app(
             Services(
                 settings=settings,
                 transcriber=HandleTranscriber(pipeline),
-                api_keys=KeyRing(settings.auth),
+                api_keys=api_keys,
                 media_store=DirectoryMediaStore(Path(settings.data_dir) / "uploads"),
                 ready=Readiness(serve.get_replica_context().app_name),
             )

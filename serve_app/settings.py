@@ -146,7 +146,20 @@ class GatewaySettings(Section):
     """Logical CPUs for Ray to reserve for each replica."""
 
 
-class PipelineSettings(Section):
+class Replicas(Section):
+    """What a deployment that scales has."""
+
+    min_replicas: int
+    max_replicas: int
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas ({self.min_replicas}) is more than max_replicas ({self.max_replicas})")
+        return self
+
+
+class PipelineSettings(Replicas):
     min_replicas: Count = 1
     """Pipeline replicas at rest."""
     max_replicas: Count = 1
@@ -161,7 +174,7 @@ class PipelineSettings(Section):
     """Times that a chunk is sent again after its recogniser died."""
 
 
-class RecognizerSettings(Section):
+class RecognizerSettings(Replicas):
     min_replicas: Annotated[int, Field(ge=0)] = 1
     """Recogniser replicas at rest; 0 lets the deployment go to zero."""
     max_replicas: Count = 1
@@ -384,7 +397,8 @@ def _sentence(location: tuple[int | str, ...], message: str) -> str:
 
 
 def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in tree.items()}
+    """Deep, and without the sections that a file leaves empty."""
+    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in tree.items() if v is not None}
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
@@ -398,6 +412,16 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def upload_limit_bytes(env: Mapping[str, str] | None = None) -> int:
+    """
+    `limits.max_upload_bytes` as the environment has it.
+
+    For Serve's proxy, which has no config file: to it the rest of a valid environment may look like mistakes.
+    """
+    name = settings_paths()["limits.max_upload_bytes"].variable
+    return int((os.environ if env is None else env).get(name, LimitSettings().max_upload_bytes))
 
 
 def export(values: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.api.limits import BodyLimit
 from serve_app.api.middleware import RequestIds
-from serve_app.settings import load_settings
+from serve_app.settings import upload_limit_bytes
 
 STEERING = frozenset(
     {
@@ -47,5 +47,4 @@ def steers(header: bytes) -> bool:
 
 def proxy_middlewares() -> list[Middleware]:
     """For `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`; the first is the outermost."""
-    limit = load_settings({}).limits.max_upload_bytes
-    return [Middleware(RequestIds), Middleware(CleanHeaders), Middleware(BodyLimit, max_bytes=limit)]
+    return [Middleware(RequestIds), Middleware(CleanHeaders), Middleware(BodyLimit, max_bytes=upload_limit_bytes())]

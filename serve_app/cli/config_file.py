@@ -18,8 +18,9 @@ from serve_app.errors import ConfigError
 from serve_app.settings import Settings, load_settings
 
 BUILDER = "serve_app.app:build_app"
-TOP = ("proxy_location", "http_options", "grpc_options", "logging_config", "controller_options", "applications")
-APPLICATION = ("name", "route_prefix", "import_path", "args", "logging_config", "runtime_env", "host", "port")
+# What is applied here; Serve knows more, and what would have no effect is refused.
+TOP = ("proxy_location", "http_options", "logging_config", "applications")
+APPLICATION = ("name", "route_prefix", "import_path", "args")
 HTTP = ("host", "port", "root_path", "request_timeout_s", "keep_alive_timeout_s", "ssl_keyfile", "ssl_certfile")
 
 
@@ -48,7 +49,7 @@ def read_config(path: Path) -> ConfigFile:
         return _checked(tree)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}") from error

@@ -23,6 +23,10 @@ SAMPLE = "jfk.flac"
 console = Console(highlight=False, soft_wrap=True)
 
 
+class Interrupted(RayscribeError):
+    """Told to stop before it was ready."""
+
+
 class SampleFailed(RayscribeError):
     """The service runs, but did not transcribe the bundled recording."""
 
@@ -39,16 +43,20 @@ def run_service(config_path: Path, *, try_sample: bool, once: bool) -> None:
     keys = read_api_keys(config.settings.auth)
     check_listen(config.settings, has_keys=bool(keys))
     check_port(http.host, http.port)
-    stop = _on_signals()
+    stop = threading.Event()
+    _on_signals(stop)
     started = time.monotonic()
     with console.status("starting Ray") as status, local_ray(config):
+        _on_signals(stop)  # again, because Ray has put its own in their place
         gateway = deploy(config)
         wait_until_running(
             config.name, lambda text: status.update(f"{text} ({time.monotonic() - started:.0f} s)"), stop
         )
         status.stop()
+        if stop.is_set():
+            raise Interrupted("stopped before the service was ready")
         console.print(f"ready after {time.monotonic() - started:.0f} s")
-        if try_sample and not stop.is_set():
+        if try_sample:
             _transcribe_sample(_url(config), next(iter(keys), "none"))
         _print_urls(config)
         if not once:
@@ -59,9 +67,8 @@ def run_service(config_path: Path, *, try_sample: bool, once: bool) -> None:
             drain(gateway, timeout_s=config.settings.gateway.drain_s)
 
 
-def _on_signals() -> threading.Event:
-    """An event that the first SIGINT or SIGTERM sets; the second ends the process as usual."""
-    stop = threading.Event()
+def _on_signals(stop: threading.Event) -> None:
+    """The first SIGINT or SIGTERM sets the event; the second ends the process as usual."""
 
     def first(signum: int, _: FrameType | None) -> None:
         signal.signal(signum, signal.default_int_handler)
@@ -69,19 +76,22 @@ def _on_signals() -> threading.Event:
 
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, first)
-    return stop
 
 
 def _transcribe_sample(url: str, key: str) -> None:
     sample = files("serve_app.cli").joinpath(SAMPLE).read_bytes()
     began = time.perf_counter()
-    answer = httpx.post(
-        f"{url}/v1/audio/transcriptions",
-        files={"file": (SAMPLE, sample)},
-        data={"model": "whisper-1"},
-        headers={"Authorization": f"Bearer {key}"},
-        timeout=300,
-    )
+    try:
+        answer = httpx.post(
+            f"{url}/v1/audio/transcriptions",
+            files={"file": (SAMPLE, sample)},
+            data={"model": "whisper-1"},
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=300,
+            trust_env=False,  # a company's proxy does not know the way back to this machine
+        )
+    except httpx.HTTPError as error:
+        raise SampleFailed(f"the sample was not answered: {error}") from error
     took_s = time.perf_counter() - began
     if answer.status_code != httpx.codes.OK:
         raise SampleFailed(f"the sample was answered {answer.status_code}: {_message(answer)}")
@@ -108,5 +118,5 @@ def _print_urls(config: ConfigFile) -> None:
 
 def _url(config: ConfigFile) -> str:
     http = config.settings.http
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(http.host, http.host)
-    return f"http://{host}:{http.port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{http.port}{config.route_prefix.rstrip('/')}"

@@ -8,19 +8,21 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ray
 from ray import serve
-from ray.serve.config import HTTPOptions
+from ray.exceptions import RayError
+from ray.serve.config import HTTPOptions, ProxyLocation
+from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
 from serve_app.app import build_app
 from serve_app.cli.config_file import ConfigFile
 from serve_app.errors import ConfigError, RayscribeError
-from serve_app.settings import export
+from serve_app.settings import Settings, export
 
 POLL_S = 0.25
 LAST_BYTES_S = 1.0  # the proxy may still be sending what the Gateway has handed to it
@@ -82,19 +84,43 @@ def local_ray(config: ConfigFile) -> Iterator[None]:
 
 def deploy(config: ConfigFile) -> DeploymentHandle[Any]:
     """Hand the application to Serve and return the Gateway's handle without waiting for it to run."""
-    logging_config = LoggingConfig(**config.logging_config)
-    serve.start(
-        proxy_location=config.proxy_location,
-        http_options=HTTPOptions(**config.http_options),
-        logging_config=logging_config,
-    )
-    target = serve.RunTarget(
-        target=build_app(config.args),
-        name=config.name,
-        route_prefix=config.route_prefix,
-        logging_config=logging_config,
-    )
+    check_room(config.settings, ray.cluster_resources())
+    try:
+        logging_config = LoggingConfig(**config.logging_config)
+        http_options = HTTPOptions(**config.http_options)
+        location = ProxyLocation(config.proxy_location)
+        target = serve.RunTarget(
+            target=build_app(config.args),
+            name=config.name,
+            route_prefix=config.route_prefix,
+            logging_config=logging_config,
+        )
+    except ValueError as error:
+        raise ConfigError(f"Serve refuses the config: {' '.join(str(error).split())}") from error
+    serve.start(proxy_location=location, http_options=http_options, logging_config=logging_config)
     return serve.run_many([target], wait_for_applications_running=False)[0]
+
+
+def check_room(settings: Settings, resources: Mapping[str, float]) -> None:
+    """
+    Refuse what Ray could never place; Serve would wait for it without end.
+
+    Raises:
+        ConfigError: The deployments reserve more than there is.
+    """
+    replicas = max(settings.recognizer.min_replicas, int(bool(settings.preload)))
+    cpus = (
+        settings.gateway.replicas * settings.gateway.num_cpus
+        + settings.pipeline.min_replicas * settings.pipeline.num_cpus
+        + replicas * settings.recognizer.num_cpus
+    )
+    gpus = replicas * settings.recognizer.num_gpus
+    for what, needed in (("CPU", cpus), ("GPU", gpus)):
+        there = resources.get(what, 0.0)
+        if needed > there:
+            raise ConfigError(
+                f"the deployments reserve {needed:g} {what} (num_{what.lower()}s of each replica), and Ray sees {there:g} here"
+            )
 
 
 def wait_until_running(name: str, say: Callable[[str], None], stop: threading.Event) -> None:
@@ -119,11 +145,13 @@ def wait_until_running(name: str, say: Callable[[str], None], stop: threading.Ev
 def drain(gateway: DeploymentHandle[Any], *, timeout_s: float) -> None:
     """Refuse new requests and wait until those in progress have ended, for at most `timeout_s`."""
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if sum(gateway.broadcast("drain").results(timeout_s=timeout_s)) == 0:
-            time.sleep(LAST_BYTES_S)
-            return
-        time.sleep(POLL_S)
+    # Without a replica that answers there is nothing to wait for.
+    with contextlib.suppress(RayError, DeploymentUnavailableError, TimeoutError):
+        while (left_s := deadline - time.monotonic()) > 0:
+            if sum(gateway.broadcast("drain").results(timeout_s=left_s)) == 0:
+                time.sleep(LAST_BYTES_S)
+                return
+            time.sleep(POLL_S)
 
 
 def _our_cause(messages: list[str]) -> str | None:

@@ -86,6 +86,13 @@ def test_production_config_says_why_it_cannot_load_without_cuda(tmp_path: Path) 
     assert "CUDA" in ended.stderr.splitlines()[-1]
 
 
+def test_machine_without_the_gpu_is_told_so_at_once(tmp_path: Path) -> None:
+    ended = start(str(config_file(tmp_path, recognizer={"num_gpus": 0.4})), folder=tmp_path)
+
+    assert ended.returncode == 1
+    assert "reserve 0.4 GPU" in ended.stderr.splitlines()[-1]
+
+
 def test_sample_is_transcribed_and_the_service_stops_by_itself(tmp_path: Path) -> None:
     ended = start(str(config_file(tmp_path)), "--try-sample", "--once", folder=tmp_path)
 

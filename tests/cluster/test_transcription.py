@@ -55,9 +55,10 @@ def test_text_formats_come_as_text(client: OpenAI, response_format: Any) -> None
     assert "ask not" in str(answer)
 
 
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 def test_translation_by_an_english_only_model_is_refused(client: OpenAI) -> None:
     with pytest.raises(BadRequestError) as refused:
-        client.post("/audio/translations", files={"file": JFK.read_bytes()}, body={"model": MODEL}, cast_to=object)
+        client.audio.translations.create(file=JFK, model=MODEL)
 
     assert refused.value.code == "unsupported_language"
 

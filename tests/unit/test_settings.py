@@ -19,6 +19,7 @@ from serve_app.settings import (
     load_settings,
     read_api_keys,
     settings_paths,
+    upload_limit_bytes,
 )
 
 
@@ -42,6 +43,7 @@ def test_file_wins_over_the_default() -> None:
         ({"aliases": {"tiny.en": ""}}, {}, "tiny.en is both a model id and an alias"),
         ({}, {"RAYSCRIBE_PRELOAD": "tiny.en"}, "preload from the environment must be JSON"),
         ({"models": {"m": {"source": "/models/ggml-large-v3.bin"}}, "default_model": "m"}, {}, "is a GGML file"),
+        ({"recognizer": {"min_replicas": 3}}, {}, "min_replicas (3) is more than max_replicas (1)"),
         ({"http": {"port": 0}}, {}, "http.port: Input should be greater than or equal to 1"),
     ],
 )
@@ -129,3 +131,13 @@ def test_strangers_are_served_only_on_purpose(host: str, has_keys: bool, mode: s
     else:
         with pytest.raises(ConfigError):
             check_listen(settings, has_keys=has_keys)
+
+
+def test_section_left_empty_means_its_defaults() -> None:
+    assert load_settings({"recognizer": None}, {"RAYSCRIBE_RECOGNIZER__THREADS": "3"}).recognizer.threads == 3
+
+
+def test_upload_limit_is_read_beside_variables_that_need_a_config_file() -> None:
+    env = {"WHISPER_MODEL": "large-v3", "RAYSCRIBE_LIMITS__MAX_UPLOAD_BYTES": "5"}
+
+    assert upload_limit_bytes(env) == 5
