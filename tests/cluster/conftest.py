@@ -24,5 +24,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="session")
-def client(service: Service) -> OpenAI:
-    return service.client()
+def client(service: Service) -> Iterator[OpenAI]:
+    with service.client() as client:
+        yield client

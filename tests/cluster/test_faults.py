@@ -28,6 +28,12 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
+def client(fragile: Service) -> Iterator[OpenAI]:
+    with fragile.client(timeout=240) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
 def long_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two minutes of speech."""
     import wave
@@ -43,8 +49,7 @@ def long_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_request_survives_the_death_of_its_recognizer(fragile: Service, long_recording: Path) -> None:
-    client = fragile.client(timeout=240)
+def test_request_survives_the_death_of_its_recognizer(fragile: Service, client: OpenAI, long_recording: Path) -> None:
     request = {"file": long_recording, "model": MODEL, "extra_body": UNSAMPLED}
     undisturbed = client.audio.transcriptions.create(**request).text
     pieces: list[str] = []
@@ -75,8 +80,7 @@ def test_death_of_a_pipeline_is_a_clean_503_or_goes_unnoticed(fragile: Service, 
 
 
 @pytest.mark.slow
-def test_client_that_goes_away_frees_the_service(fragile: Service, long_recording: Path) -> None:
-    client: OpenAI = fragile.client(timeout=240)
+def test_client_that_goes_away_frees_the_service(fragile: Service, client: OpenAI, long_recording: Path) -> None:
     stream = client.audio.transcriptions.create(file=long_recording, model=MODEL, stream=True)
     next(iter(stream))
 
