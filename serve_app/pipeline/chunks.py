@@ -22,7 +22,8 @@ QUIET_WINDOWS = 5  # a cut wants 160 ms of quiet
 
 class Chunker:
     """
-    Packs one channel. Results do not depend on how the sound is divided into blocks; holds at most one chunk of it.
+    Packs one channel. Results do not depend on how the sound is divided into blocks; holds at most one chunk of it and
+    the pause that follows.
 
     A chunk is one piece of the file: from its first span to its last, with the pauses between and padding at both ends.
     """
@@ -59,12 +60,18 @@ class Chunker:
         if self._tracker.start is None:
             silent = self._tracker.now - self._spans[-1].end if self._spans else 0
             return self._emit(len(self._spans)) if silent >= self._long_silence else []
-        first = self._spans[0].start if self._spans else self._tracker.start
-        if self._tracker.end - first < self._full:
-            return []
-        if not self._spans:
-            self._spans.append(self._tracker.cut(self._quietest(first)))
-        return self._emit(self._best_pause(first))
+        chunks: list[Chunk] = []
+        while self._tracker.end - (first := self._first()) >= self._full:  # by seconds, after a pause inside a span
+            if not self._spans:
+                self._spans.append(self._tracker.cut(self._quietest(first)))
+            chunks += self._emit(self._best_pause(first))
+        return chunks
+
+    def _first(self) -> int:
+        """The window where the speech that is in no chunk yet begins, or would."""
+        if self._spans:
+            return self._spans[0].start
+        return self._tracker.now if self._tracker.start is None else self._tracker.start
 
     def _best_pause(self, first: int) -> int:
         """How many of the ended spans to take, so that the chunk ends in a long pause and is not short."""
@@ -76,7 +83,8 @@ class Chunker:
     def _quietest(self, first: int) -> int:
         """The window in the last third of a full chunk with the least energy around it."""
         earliest = first + int(self._full * EARLIEST_FORCED_CUT)
-        start, end = earliest * WINDOW - self._sound_start, self._tracker.end * WINDOW - self._sound_start
+        latest = first + self._full - 1  # the window there may be the file's last, and not whole
+        start, end = earliest * WINDOW - self._sound_start, latest * WINDOW - self._sound_start
         windows = self._sound[start:end].astype(np.float32).reshape(-1, WINDOW)
         energy = np.convolve(np.square(windows).mean(axis=1), np.ones(QUIET_WINDOWS), mode="valid")
         return earliest + int(energy.argmin()) + QUIET_WINDOWS // 2
@@ -112,10 +120,6 @@ class Chunker:
 
     def _forget(self) -> None:
         """Drop the sound that no chunk can need."""
-        if self._spans or self._tracker.start is not None:
-            first = self._spans[0].start if self._spans else self._tracker.start or 0
-        else:
-            first = self._tracker.now
-        needed = max(self._chunked, first * WINDOW - SILENCE_PADDING * self._padding, self._sound_start)
+        needed = max(self._chunked, self._first() * WINDOW - SILENCE_PADDING * self._padding, self._sound_start)
         self._sound = self._sound[needed - self._sound_start :].copy()
         self._sound_start = needed

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import numpy as np
 
@@ -79,16 +79,17 @@ class DecoderPool:
             decoder.close()
 
     async def _connect(self, media: int, request: DecodingRequest) -> DecoderConnection:
+        parent = self._living_parent()
         try:
-            return await self._living_parent().connect(media, request.encode(), START_S)
-        except ConnectionLost:  # the parent had died, and the message with it
-            await self.close()
-            return await self._living_parent().connect(media, request.encode(), START_S)
-        except TimeoutError as busy:
+            with suppress(ConnectionLost):  # the parent had died, and the message with it
+                return await parent.connect(media, request.encode(), START_S)
+            return await self._living_parent(lost=parent).connect(media, request.encode(), START_S)
+        except (ConnectionLost, TimeoutError) as busy:
             raise errors.Overloaded("No media decoder is free; try again.", retry_after_s=10) from busy
 
-    def _living_parent(self) -> DecoderParent:
-        if not self._parent.alive:
+    def _living_parent(self, lost: DecoderParent | None = None) -> DecoderParent:
+        """Replaces the lost one once, whoever asks first: nothing is awaited here, so no lock is needed."""
+        if self._parent is lost or not self._parent.alive:
             self._parent.close()
             self._parent = DecoderParent(self._size)
         return self._parent

@@ -1,8 +1,11 @@
 """A request's media can harm that request, and nothing else."""
 
 import asyncio
+import fcntl
 import signal
 import socket
+import sys
+import termios
 import time
 from collections.abc import Callable
 from contextlib import aclosing
@@ -11,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serve_app.errors import AudioTooLong, InvalidAudio, MediaError
+from serve_app.errors import AudioTooLong, InvalidAudio, MediaError, Overloaded
 from serve_app.pipeline.decode import DecoderPool
 from serve_app.transcript.types import Channels
 from tests.data.hostile import generate
 from tests.recordings import DATA
-from tests.service.pipeline.decoding import HOSTILE, decode, inline, stored
+from tests.service.pipeline.decoding import HOSTILE, Decoded, decode, inline, stored
 
 MANY_BLOCKS = generate.wav(bytes(16_000 * 2 * 50))  # 50 s, more than the pipes hold
 
@@ -31,6 +34,24 @@ async def until_gone(process: psutil.Process) -> None:
     await asyncio.to_thread(psutil.wait_procs, [process], 5)
 
     assert not process.is_running()
+
+
+def queued_bytes(pool: DecoderPool) -> int:
+    """Of requests that no child has taken."""
+    return int.from_bytes(fcntl.ioctl(pool._parent._socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+async def queue_request(pool: DecoderPool) -> asyncio.Task[Decoded]:
+    before = queued_bytes(pool)
+    request = asyncio.create_task(decode(pool, stored(DATA / "jfk.flac")))
+    await until(lambda: queued_bytes(pool) > before)
+    return request
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - no event tells what the kernel holds
+            await asyncio.sleep(0)
 
 
 async def read_and(pool: DecoderPool, harm: Callable[[psutil.Process], None]) -> None:
@@ -100,6 +121,47 @@ async def test_a_parent_that_died_is_started_again() -> None:
     decoded = await decode(pool, stored(DATA / "jfk.flac"))
     assert decoded.end.duration_s == 11
     assert pool._parent.pid != dead
+    await pool.close()
+
+
+async def test_requests_that_lost_the_same_parent_share_the_next() -> None:
+    pool = DecoderPool(size=0)  # nobody takes a request
+    first = pool._parent
+    requests = [await queue_request(pool), await queue_request(pool)]
+    pool._size = 2
+    psutil.Process(first.pid).kill()
+
+    assert [decoded.end.duration_s for decoded in await asyncio.gather(*requests)] == [11, 11]
+
+    shared = pool._parent
+    assert pool._living_parent(lost=first) is shared  # one that learns of its loss late kills no other's parent
+    assert shared.alive
+    await pool.close()
+
+
+async def test_a_request_that_loses_two_parents_is_told_to_try_again() -> None:
+    pool = DecoderPool(size=0)
+    first = pool._parent
+    request = await queue_request(pool)
+    psutil.Process(first.pid).kill()
+    await until(lambda: pool._parent is not first and queued_bytes(pool) > 0)
+    psutil.Process(pool._parent.pid).kill()
+
+    with pytest.raises(Overloaded):
+        await request
+    await pool.close()
+
+
+async def test_a_request_that_no_second_parent_takes_in_time_is_told_to_try_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = DecoderPool(size=0)
+    request = await queue_request(pool)
+    monkeypatch.setattr("serve_app.pipeline.decode.START_S", 0.01)
+    psutil.Process(pool._parent.pid).kill()
+
+    with pytest.raises(Overloaded):
+        await request
     await pool.close()
 
 

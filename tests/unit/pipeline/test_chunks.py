@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.pipeline.chunks import Chunker
+from serve_app.pipeline.chunks import FULL_CHUNK_S, Chunker
 from serve_app.pipeline.speech import WINDOW, WINDOW_S
 from serve_app.transcript.types import MAX_CHUNK_S, SAMPLE_RATE_HZ, Chunk, Samples, Span, SpeechOptions
 
@@ -15,12 +16,14 @@ lengths = st.lists(st.tuples(st.booleans(), st.integers(1, 1000)), max_size=6)  
 options = st.builds(
     SpeechOptions,
     vad_filter=st.booleans(),
-    min_silence_s=st.floats(0, 3),
-    padding_s=st.floats(0, 2),
+    threshold=st.floats(0, 1),
+    min_silence_s=st.integers(0, 10_000).map(lambda ms: ms / 1000),
+    padding_s=st.integers(0, 2000).map(lambda ms: ms / 1000),
 )
+probabilities = st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.4, 0.6, 1.0]), st.integers(1, 900)), max_size=8)
 
 
-def pack(speech: list[bool], options: SpeechOptions = OPTIONS, block: int = 64, rest: int = 0) -> list[Chunk]:
+def pack(speech: Sequence[float], options: SpeechOptions = OPTIONS, block: int = 64, rest: int = 0) -> list[Chunk]:
     """Chunks of a sound whose windows are speech or not, and that ends with part of a window."""
     chunker = Chunker(options)
     sound = sound_of(len(speech) * WINDOW - rest)
@@ -80,6 +83,31 @@ def test_chunks_do_not_depend_on_the_size_of_the_blocks(
     assert [(c.start, c.spans, c.samples.tobytes()) for c in at_once] == [
         (c.start, c.spans, c.samples.tobytes()) for c in by_blocks
     ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(probabilities, options, st.integers(20, 400), st.integers(0, WINDOW - 1))
+def test_no_chunk_is_too_long_whatever_is_asked_for(
+    parts: list[tuple[float, int]], options: SpeechOptions, block: int, rest: int
+) -> None:
+    heard = [probability for probability, count in parts for _ in range(count)]
+
+    assert all(chunk.duration_s <= MAX_CHUNK_S for chunk in pack(heard, options, block, rest if heard else 0))
+
+
+@pytest.mark.parametrize("padding_s", [0.0, 2.0])
+def test_speech_that_goes_on_after_a_long_pause_does_not_make_a_chunk_too_long(padding_s: float) -> None:
+    speech = windows([(True, seconds(21)), (False, seconds(9.5)), (True, seconds(10))])
+    chunker = Chunker(SpeechOptions(min_silence_s=10.0, padding_s=padding_s))
+    sound = np.full(len(speech) * WINDOW, 5000, dtype=np.int16)
+    sound[30 * SAMPLE_RATE_HZ : 30 * SAMPLE_RATE_HZ + 8000] = 0  # the best place to cut, if it were not so late
+    chunks = chunker.feed(sound, np.array(speech, dtype=np.float32)) + chunker.finish()
+
+    assert all(chunk.duration_s <= MAX_CHUNK_S for chunk in chunks)
+
+
+def test_a_chunk_that_is_full_with_the_last_part_of_a_window_is_cut() -> None:
+    assert len(pack([True] * int(FULL_CHUNK_S / WINDOW_S), rest=WINDOW // 2)) == 2
 
 
 def test_no_more_sound_is_held_than_a_chunk_and_a_block() -> None:
