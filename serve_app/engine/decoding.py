@@ -26,7 +26,10 @@ from serve_app.transcript.types import Task, TokenLogprob, Word
 SAMPLES_PER_CHUNK = 5
 """Texts drawn for a chunk at a temperature above 0; the most probable is kept (Whisper's best_of)."""
 TOKENS_PER_S = 12
-"""More than anyone says in a second of window; a text that reaches the limit runs on by itself."""
+"""
+More than most say in a second of window: a text that reaches the limit runs on by itself, or is in a script whose
+characters take several tokens each, and is cut off.
+"""
 FEWEST_ALIGNED_FRAMES = 50
 """CTranslate2 finds no path in next to no audio; words are put inside the chunk afterwards anyway."""
 
@@ -120,7 +123,7 @@ def _tongue(utterance: Utterance, heard: Sequence[tuple[str, float]]) -> Tongue:
 
 def _generate(key: PassKey, encoded: Any, batch: Sequence[Utterance], tongues: Sequence[Tongue]) -> list[Decoding]:
     prompts = [_prompt(key.model, u, t.language) for u, t in zip(batch, tongues, strict=True)]
-    limit = token_limit(key.window)
+    limit = min(token_limit(key.window), MAX_TOKENS - len(prompts[0]))
     results = key.model.whisper.generate(
         encoded,
         prompts,
@@ -131,7 +134,7 @@ def _generate(key: PassKey, encoded: Any, batch: Sequence[Utterance], tongues: S
         suppress_tokens=key.model.suppressed,
         **_search(key),
     )
-    return [_decoding(key, tongue, result) for tongue, result in zip(tongues, results, strict=True)]
+    return [_decoding(key, tongue, result, limit) for tongue, result in zip(tongues, results, strict=True)]
 
 
 def token_limit(window: int) -> int:
@@ -155,7 +158,7 @@ def _search(key: PassKey) -> dict[str, Any]:
     return {"beam_size": key.beam_size}
 
 
-def _decoding(key: PassKey, tongue: Tongue, result: Any) -> Decoding:
+def _decoding(key: PassKey, tongue: Tongue, result: Any, limit: int) -> Decoding:
     generated = result.sequences_ids[0]
     tokens = tuple(t for t in generated if t < key.model.end_of_text)
     text = key.model.vocabulary.decode(tokens)
@@ -169,7 +172,7 @@ def _decoding(key: PassKey, tongue: Tongue, result: Any) -> Decoding:
         avg_logprob=result.scores[0] * len(generated) / (len(generated) + 1),
         compression_ratio=quality.compression_ratio(text),
         no_speech_prob=result.no_speech_prob,
-        complete=len(generated) < token_limit(key.window),
+        complete=len(generated) < limit,
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Set
 from dataclasses import dataclass
+from pathlib import Path
 
 import ctranslate2
 
 from serve_app.errors import ModelLoadFailed
 from serve_app.settings import ComputeType, Device
 
+_CGROUP = Path("/sys/fs/cgroup")
 _FASTEST = {
     # CTranslate2 lists float16 from capability 7.0 on, int8 from 6.1 on: that is the rule of "auto".
     "cuda": (ComputeType.FLOAT16, ComputeType.INT8, ComputeType.FLOAT32),
@@ -39,7 +42,7 @@ def choose_placement(
     name = choose_device(device, ctranslate2.get_cuda_device_count())
     supported = ctranslate2.get_supported_compute_types(name)
     # The number is passed on explicitly, because Ray sets OMP_NUM_THREADS to the replica's logical CPUs.
-    return Placement(name, choose_compute_type(compute_type, name, supported), threads or os.cpu_count() or 1)
+    return Placement(name, choose_compute_type(compute_type, name, supported), threads or _usable_cpus())
 
 
 def choose_device(device: Device, cuda_devices: int) -> str:
@@ -74,3 +77,32 @@ def choose_compute_type(compute_type: ComputeType, device: str, supported: Set[s
             f" choose auto or one of {', '.join(sorted(supported))}."
         )
     return compute_type.value
+
+
+def cpus_within(allowed: int, cpu_max: str) -> int:
+    """
+    CPUs that a process can keep busy: a container sees all those of its host, and more threads than this are throttled.
+
+    Args:
+        allowed: CPUs that the scheduler may put it on.
+        cpu_max: The cgroup's quota and period in µs, as in cgroup v2's `cpu.max`; "max" or "-1" is no quota.
+    """
+    quota_us, period_us = cpu_max.split()
+    if quota_us in ("max", "-1"):
+        return allowed
+    return min(allowed, math.ceil(int(quota_us) / int(period_us)))
+
+
+def _usable_cpus() -> int:
+    # macOS has no affinity.
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cpus_within(allowed, _cpu_max())
+
+
+def _cpu_max() -> str:
+    v2 = _CGROUP / "cpu.max"
+    v1 = (_CGROUP / "cpu" / "cpu.cfs_quota_us", _CGROUP / "cpu" / "cpu.cfs_period_us")
+    try:
+        return v2.read_text() if v2.exists() else " ".join(part.read_text() for part in v1)
+    except OSError:
+        return "max 100000"

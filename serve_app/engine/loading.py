@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from serve_app.engine.sources import ModelFiles, find_model
 from serve_app.errors import ModelLoadFailed, OutOfMemory
 from serve_app.settings import ComputeType, Device, ModelSettings
 from serve_app.transcript.types import SAMPLE_RATE_HZ, Engine, Task
+
+_LIBRARY = re.compile(r"\blib[\w.+-]*\.so[.\d]*")
 
 
 class ModelLoader:
@@ -61,29 +64,33 @@ class ModelLoader:
         # First, because it is quick: on a machine without CUDA nobody wants to wait for a download to be told so.
         placement = choose_placement(*self._wanted)
         files = find_model(self._catalogue[model_id], models_dir=self._models_dir, offline=self._offline)
-        model = load_model(model_id, files, placement)
-        warm_up(model)
-        return model
+        return load_model(model_id, files, placement)
 
 
 def load_model(model_id: str, files: ModelFiles, placement: Placement) -> LoadedModel:
     """
-    Read a model's weights into memory. Blocks for seconds.
+    Read a model's weights into memory and decode once with it. Blocks for seconds.
 
     Raises:
-        ModelLoadFailed: The files are damaged or are no Whisper model.
+        ModelLoadFailed: The files are damaged or are no Whisper model, or the device lacks a library.
         OutOfMemory: The device has no room for it.
     """
     try:
-        whisper = ctranslate2.models.Whisper(
-            str(files.directory),
-            device=placement.device,
-            compute_type=placement.compute_type,
-            intra_threads=placement.threads,
-        )
-        vocabulary = tokenizers.Tokenizer.from_file(str(files.directory / "tokenizer.json"))
+        model = _read(model_id, files, placement)
+        warm_up(model)  # CUDA's libraries are first looked for when something is computed
     except Exception as error:  # tokenizers raises plain Exception
         raise _load_error(model_id, error) from error
+    return model
+
+
+def _read(model_id: str, files: ModelFiles, placement: Placement) -> LoadedModel:
+    whisper = ctranslate2.models.Whisper(
+        str(files.directory),
+        device=placement.device,
+        compute_type=placement.compute_type,
+        intra_threads=placement.threads,
+    )
+    vocabulary = tokenizers.Tokenizer.from_file(str(files.directory / "tokenizer.json"))
     engine = Engine(model_id, files.revision, whisper.compute_type, whisper.device, _versions())
     return LoadedModel(whisper, vocabulary, _extractor(files.directory, whisper.n_mels), engine)
 
@@ -100,6 +107,13 @@ def warm_up(model: LoadedModel) -> None:
 def _load_error(model_id: str, error: Exception) -> Exception:
     if is_out_of_memory(error):
         return OutOfMemory(f"There is no room for {model_id} in the device's memory: {error}")
+    missing = _LIBRARY.search(str(error))
+    if missing:
+        return ModelLoadFailed(
+            f"{model_id} cannot run on the GPU, because {missing[0]} is not found: pip install nvidia-cublas-cu12"
+            " nvidia-cudnn-cu12 and put their lib folders on LD_LIBRARY_PATH, or set recognizer.device: cpu to run on the"
+            f" CPU. ({error})"
+        )
     return ModelLoadFailed(f"{model_id} cannot be loaded, its files are damaged or of another kind: {error}")
 
 

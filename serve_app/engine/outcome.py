@@ -57,7 +57,7 @@ def _warnings(decoding: Decoding) -> Iterator[WarningCode]:
         return
     if quality.repeats(decoding):
         yield WarningCode.REPETITION
-    if quality.is_doubtful(decoding):
+    if quality.is_doubtful(decoding) or not decoding.complete:
         yield WarningCode.LOW_CONFIDENCE
     if decoding.language_probability < UNCERTAIN_LANGUAGE_PROBABILITY:
         yield WarningCode.LANGUAGE_UNCERTAIN

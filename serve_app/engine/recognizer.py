@@ -140,6 +140,8 @@ class BatchingRecognizer:
         decodings: list[Decoding] = []
         for key in passes(model, utterance, request.options):
             decodings.append(await self._batcher.submit(utterance, key, index=request.index))
+            if omissions.is_cut_off(decodings[-1], utterance.duration_s):
+                return await self._decode_halves(decodings[-1], len(decodings), model, utterance, request)
             if quality.passes(decodings[-1]):
                 break
         best = choose(decodings)

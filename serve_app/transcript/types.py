@@ -155,7 +155,7 @@ class RecognizedChunk:
 class WarningCode(StrEnum):
     NO_SPEECH = "no_speech"  # nothing that sounds like speech in the whole file
     REPETITION = "repetition"  # the text still repeats itself after every fallback
-    LOW_CONFIDENCE = "low_confidence"  # the log-probability stayed below the threshold after every fallback
+    LOW_CONFIDENCE = "low_confidence"  # log-probability below the threshold, or text cut off, after every fallback
     LANGUAGE_UNCERTAIN = "language_uncertain"  # detected with a probability below one half
     TRUNCATED_MEDIA = "truncated_media"  # the file ends early or is damaged; what it holds was transcribed
 

@@ -119,3 +119,14 @@ def test_the_text_may_be_as_long_as_the_window_and_the_prompt_allow(
 
     assert token_limit(3000) == 224
     assert [call.options["max_length"] for call in whisper.calls] == [240, 322]  # CTranslate2 leaves 120 of each
+
+
+def test_a_text_that_fills_what_a_long_prompt_leaves_is_not_complete(
+    model: LoadedModel, whisper: StandInWhisper
+) -> None:
+    whisper.says = [(" word" * 222, -0.1, 0.01), (" word" * 223, -0.1, 0.01)]
+    longest = PassKey(model, 3000, 223, beam_size=5, temperature=0.0)
+
+    decodings = [decode(longest, [utterance(prefix=(7,) * 223)])[0] for _ in range(2)]
+
+    assert [(len(d.tokens), d.complete) for d in decodings] == [(222, True), (223, False)]  # 448 less 225 of prompt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.engine.devices import choose_compute_type, choose_device, choose_placement
+from serve_app.engine.devices import choose_compute_type, choose_device, choose_placement, cpus_within
 from serve_app.errors import ModelLoadFailed
 from serve_app.settings import ComputeType, Device
 
@@ -51,3 +51,19 @@ def test_this_machine_can_run_models_on_its_processor() -> None:
     assert placement.device == "cpu"
     assert placement.threads == 3
     assert choose_placement(Device.CPU).threads >= 1
+
+
+@pytest.mark.parametrize(
+    ("allowed", "cpu_max", "expected"),
+    [
+        (64, "200000 100000\n", 2),
+        (64, "150000 100000\n", 2),
+        (64, "10000 100000\n", 1),
+        (2, "800000 100000\n", 2),
+        (64, "max 100000\n", 64),
+        (64, "-1\n 100000\n", 64),
+    ],
+    ids=["quota", "part of a CPU", "less than a CPU", "pinned to fewer", "no quota", "no quota in cgroup v1"],
+)
+def test_a_container_gets_as_many_threads_as_it_may_use_cpus(allowed: int, cpu_max: str, expected: int) -> None:
+    assert cpus_within(allowed, cpu_max) == expected

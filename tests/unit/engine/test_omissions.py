@@ -90,6 +90,35 @@ def test_the_whole_stays_when_the_halves_are_not_clearly_better(first: Decoding,
     assert omissions.mended(whole, first, second, cut=900) is whole
 
 
+@pytest.mark.parametrize(
+    ("changes", "duration_s", "cut_off"),
+    [
+        ({"complete": False}, 20.0, True),
+        ({"complete": True}, 20.0, False),
+        ({"complete": False, "compression_ratio": 3.0}, 20.0, False),
+        ({"complete": False, "no_speech_prob": 0.9, "avg_logprob": -1.5}, 20.0, False),
+        ({"complete": False}, 5.0, False),
+    ],
+    ids=["at the limit", "ended", "loop", "silence", "short"],
+)
+def test_a_text_at_the_limit_of_tokens_is_cut_off(changes: dict[str, object], duration_s: float, cut_off: bool) -> None:
+    assert omissions.is_cut_off(decoding(224, **changes), duration_s) is cut_off  # type: ignore[arg-type]
+
+
+def test_halves_that_end_are_better_than_a_text_that_is_cut_off() -> None:
+    joined = omissions.mended(decoding(224, complete=False), decoding(110, -1.2), decoding(120), cut=900)
+
+    assert len(joined.tokens) == 230
+    assert joined.complete
+
+
+@pytest.mark.parametrize("half", [decoding(180, complete=False), decoding(60, compression_ratio=3.0)])
+def test_halves_that_are_cut_off_or_loop_are_not_better(half: Decoding) -> None:
+    whole = decoding(224, complete=False)
+
+    assert omissions.mended(whole, decoding(60), half, cut=900) is whole
+
+
 def test_a_silent_half_adds_nothing() -> None:
     silent = decoding(3, -1.5, no_speech_prob=0.9, words=(Word(0, 1, " Thanks", 0.1),))
 

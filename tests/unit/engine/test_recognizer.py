@@ -23,6 +23,7 @@ DOUBTFUL = (" Ask knot.", -2.0, 0.01)
 LOOP = (" and so on" * 8, -0.1, 0.01)
 SILENCE = (" Thank you.", -2.0, 0.9)
 FLUENT = " ".join(str(n) for n in range(100, 160))
+ENDLESS = " ".join(str(n) for n in range(400))
 
 
 def samples(seconds: float = 1.0) -> Samples:
@@ -131,12 +132,34 @@ async def test_chunks_with_prompts_of_other_lengths_never_share_a_batch(
 async def test_a_text_that_runs_to_the_limit_of_a_short_window_is_decoded_again(
     recognizer: BatchingRecognizer, whisper: StandInWhisper
 ) -> None:
-    endless = " ".join(str(n) for n in range(400))
-    whisper.says = [(endless, -0.1, 0.01), GOOD]
+    whisper.says = [(ENDLESS, -0.1, 0.01), GOOD]
 
     heard = await recognizer.recognize(request())
 
     assert heard.attempts == 2
+
+
+async def test_a_text_that_is_cut_off_is_mended_by_decoding_the_halves_at_once(
+    recognizer: BatchingRecognizer, whisper: StandInWhisper
+) -> None:
+    rest = " ".join(str(n * n) for n in range(30, 70))
+    whisper.says = [(ENDLESS, -0.1, 0.01), (FLUENT, -0.1, 0.01), (rest, -0.2, 0.01)]
+
+    heard = await recognizer.recognize(request(20.0))
+
+    assert (heard.text, heard.attempts, heard.warnings) == (FLUENT + rest, 3, ())
+    assert all("sampling_temperature" not in call.options for call in whisper.calls)
+
+
+async def test_a_text_that_stays_cut_off_carries_a_warning(
+    recognizer: BatchingRecognizer, whisper: StandInWhisper
+) -> None:
+    whisper.says = [(ENDLESS, -0.1, 0.01)] * 5
+
+    heard = await recognizer.recognize(request(12.0, temperatures=(0.0,)))
+
+    assert heard.text == ENDLESS
+    assert (heard.attempts, heard.warnings) == (5, (WarningCode.LOW_CONFIDENCE,))
 
 
 async def test_a_sparse_text_is_mended_by_decoding_the_halves_of_its_chunk(

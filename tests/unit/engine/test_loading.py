@@ -1,0 +1,52 @@
+"""What goes wrong between a model's files and its first batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import pytest
+
+from serve_app.engine.devices import Placement
+from serve_app.engine.loading import load_model
+from serve_app.engine.sources import find_model
+from serve_app.errors import ModelLoadFailed, OutOfMemory
+from serve_app.settings import TINY_EN
+
+
+class FailingWhisper:
+    """Looks like CTranslate2's `Whisper` on a machine where weights can be read and nothing can be computed."""
+
+    is_multilingual = False
+    n_mels = 80
+    device = "cuda"
+    compute_type = "float16"
+
+    def __init__(self, error: str) -> None:
+        self._error = error
+
+    def encode(self, features: Any, to_cpu: bool = False) -> Any:
+        raise RuntimeError(self._error)
+
+
+def load(error: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(ctranslate2.models, "Whisper", lambda *_, **__: FailingWhisper(error))
+    load_model("tiny.en", find_model(TINY_EN, models_dir=tmp_path, offline=True), Placement("cuda", "float16", 1))
+
+
+def test_a_missing_library_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadFailed, match=r"libcublas\.so\.12 is not found: pip install .* or set .*device: cpu"):
+        load("Library libcublas.so.12 is not found or cannot be loaded", monkeypatch, tmp_path)
+
+
+def test_a_device_without_room_for_the_first_batch_is_out_of_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(OutOfMemory, match=r"no room for tiny\.en"):
+        load("CUDA failed with error out of memory", monkeypatch, tmp_path)
+
+
+def test_another_failure_of_the_first_batch_is_a_failed_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadFailed, match="invalid device function"):
+        load("CUDA failed with error invalid device function", monkeypatch, tmp_path)
