@@ -188,7 +188,7 @@ class RecognizerSettings(Replicas):
     compute_type: ComputeType = ComputeType.AUTO
     """CTranslate2's number type. `auto`: the fastest that the device does well."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """CPU threads of a replica; 0 = one for each core of the machine."""
+    """CPU threads of a replica; 0 = one for each core that this process may use."""
     max_batch_size: Annotated[int, Field(ge=1, le=64)] = 8
     """Chunks of up to 15 s recognised together; of 30 s, half as many."""
     batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 3.0

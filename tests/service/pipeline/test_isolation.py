@@ -1,6 +1,7 @@
 """A request's media can harm that request, and nothing else."""
 
 import asyncio
+import contextlib
 import fcntl
 import signal
 import socket
@@ -28,6 +29,19 @@ def children_at_work(pool: DecoderPool) -> list[psutil.Process]:
     """Those that have let go of the socket on which the others wait."""
     parent = psutil.Process(pool._parent.pid)
     return [child for child in parent.children() if not any(c.fd == 0 for c in child.net_connections("unix"))]
+
+
+async def child_at_work(pool: DecoderPool) -> psutil.Process:
+    """The only one, once those of earlier requests have ended."""
+    found: list[psutil.Process] = []
+
+    def alone() -> bool:
+        with contextlib.suppress(psutil.Error):  # one that ends while it is looked at
+            found[:] = children_at_work(pool)
+        return len(found) == 1
+
+    await until(alone)
+    return found[0]
 
 
 async def until_gone(process: psutil.Process) -> None:
@@ -58,7 +72,7 @@ async def read_and(pool: DecoderPool, harm: Callable[[psutil.Process], None]) ->
     """Do something to a decoder after its first block, and read on."""
     async with aclosing(pool.decode(inline(MANY_BLOCKS), Channels.MIX)) as blocks:
         await anext(blocks)
-        (child,) = children_at_work(pool)
+        child = await child_at_work(pool)
         harm(child)
         async for _ in blocks:
             pass
@@ -77,7 +91,7 @@ async def test_a_decoder_that_dies_in_the_middle_fails_its_request_and_no_other(
 async def test_closing_kills_a_decoder_that_hangs(decoders: DecoderPool) -> None:
     async with aclosing(decoders.decode(inline(MANY_BLOCKS), Channels.MIX)) as blocks:
         await anext(blocks)
-        (child,) = children_at_work(decoders)
+        child = await child_at_work(decoders)
         assert child.is_running()
 
     await until_gone(child)
@@ -94,7 +108,7 @@ async def test_cancelling_kills_the_decoder(decoders: DecoderPool) -> None:
 
     reader = asyncio.create_task(read_one_block_and_wait())
     await started.wait()
-    (child,) = children_at_work(decoders)
+    child = await child_at_work(decoders)
     reader.cancel()
 
     await until_gone(child)
