@@ -6,7 +6,7 @@ look like the Protocol behind it: it cancels what its caller cancels (Serve does
 the border, and sends a chunk again when the replica that had it died.
 
 The parts are imported where they are made, so that each process loads its own part's libraries and no other's: a Gateway
-without CTranslate2 starts sooner and is 100 MB smaller.
+without CTranslate2 starts sooner and is smaller.
 """
 
 from __future__ import annotations
