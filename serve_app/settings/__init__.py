@@ -1,0 +1,50 @@
+"""
+The settings: one frozen tree, from field defaults, then the YAML's `args`, then the environment.
+
+Secrets are not here. The tree holds names (`api_key_env`, `api_key_file`), because Ray runs `build_app` as a task on any
+node and stores what it returns; who needs a secret resolves the name at start with `read_api_keys`.
+"""
+
+from __future__ import annotations
+
+from serve_app.settings.access import check_listen, read_api_keys
+from serve_app.settings.environment import ALIASES, export, upload_limit_bytes
+from serve_app.settings.loading import load_settings
+from serve_app.settings.paths import SettingInfo, settings_paths
+from serve_app.settings.tree import (
+    TINY_EN,
+    AuthSettings,
+    ComputeType,
+    DecodingSettings,
+    Device,
+    HttpSettings,
+    LimitSettings,
+    ModelSettings,
+    PipelineSettings,
+    RecognizerSettings,
+    Settings,
+    SpeechSettings,
+)
+
+__all__ = [
+    "ALIASES",
+    "TINY_EN",
+    "AuthSettings",
+    "ComputeType",
+    "DecodingSettings",
+    "Device",
+    "HttpSettings",
+    "LimitSettings",
+    "ModelSettings",
+    "PipelineSettings",
+    "RecognizerSettings",
+    "SettingInfo",
+    "Settings",
+    "SpeechSettings",
+    "check_listen",
+    "export",
+    "load_settings",
+    "read_api_keys",
+    "settings_paths",
+    "upload_limit_bytes",
+]

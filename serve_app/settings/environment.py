@@ -1,0 +1,100 @@
+"""The environment: which variables are settings, and the only reader and writer of `os.environ`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from serve_app.errors import ConfigError
+from serve_app.settings.paths import NESTING, PREFIX, SettingInfo, settings_paths
+from serve_app.settings.tree import LimitSettings
+
+# Names that the replaced systems use, and the setting each stands for.
+ALIASES: Mapping[str, str] = {
+    "PORT": "http.port",
+    "HOST": "http.host",
+    "ENABLE_UI": "http.enable_ui",
+    "DATA_DIR": "data_dir",
+    "HF_HUB_OFFLINE": "offline",
+    "WHISPER_MODEL": "default_model",
+    "WHISPER__COMPUTE_TYPE": "recognizer.compute_type",
+    "WHISPER__INFERENCE_DEVICE": "recognizer.device",
+    "RUST_LOG": "log_level",
+}
+
+_SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)$")
+
+
+def environment(given: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """What was given, or this process's own."""
+    return os.environ if given is None else given
+
+
+def overrides(env: Mapping[str, str]) -> dict[str, Any]:
+    """
+    The settings that the environment holds, by path.
+
+    Raises:
+        ConfigError: A name with the prefix is unknown, a value is not JSON where it must be, or two names of one setting differ.
+    """
+    known = settings_paths()
+    found: dict[str, tuple[str, str]] = {}
+    for name, value in sorted(env.items()):
+        path = _path_of(name, known)
+        if path is None:
+            continue
+        other = found.setdefault(path, (name, value))
+        if other[1] != value:
+            raise ConfigError(f"{other[0]} and {name} both set {path}, to different values: remove one")
+    return {path: _normalised(path, value) for path, (_, value) in found.items()}
+
+
+def _path_of(name: str, known: Mapping[str, SettingInfo]) -> str | None:
+    if name in ALIASES:
+        return ALIASES[name]
+    if not name.startswith(PREFIX):
+        return None
+    path = name.removeprefix(PREFIX).lower().replace(NESTING, ".")
+    if path in known:
+        return path
+    if _SERVICE_LINK.search(name):
+        return None
+    names = [info.variable for info in known.values()]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0)
+    raise ConfigError(f"{name} is not a setting; the nearest is {near[0]}")
+
+
+def _normalised(path: str, value: str) -> Any:
+    if path == "log_level":
+        level = value.split(",")[0].upper()
+        return {"WARN": "WARNING"}.get(level, level)
+    if path in {"models", "aliases", "preload", "decoding.temperatures"}:
+        return _json(path, value)
+    return value
+
+
+def _json(path: str, value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ConfigError(f"{path} from the environment must be JSON: {error}") from error
+
+
+def upload_limit_bytes(env: Mapping[str, str] | None = None) -> int:
+    """
+    `limits.max_upload_bytes` as the environment has it.
+
+    For Serve's proxy, which has no config file: to it the rest of a valid environment may look like mistakes.
+    """
+    name = settings_paths()["limits.max_upload_bytes"].variable
+    return int(environment(env).get(name, LimitSettings().max_upload_bytes))
+
+
+def export(values: Mapping[str, str]) -> None:
+    """Give processes that this one starts environment variables; a name that is set already keeps its value."""
+    for name, value in values.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,51 @@
+"""From a config file's `args` and the environment to the one valid tree."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from serve_app.errors import ConfigError
+from serve_app.settings.environment import environment, overrides
+from serve_app.settings.paths import settings_paths
+from serve_app.settings.tree import Settings
+
+
+def load_settings(args: Mapping[str, Any], env: Mapping[str, str] | None = None) -> Settings:
+    """
+    Merge a config file's `args` with the environment and validate the whole.
+
+    Raises:
+        ConfigError: A value is wrong, a name unknown, or two names of one setting differ; says which and how to mend it.
+    """
+    tree = _copy(args)
+    for path, value in overrides(environment(env)).items():
+        _put(tree, path.split("."), value)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentence(e["loc"], e["msg"]) for e in error.errors())) from error
+
+
+def _sentence(location: tuple[int | str, ...], message: str) -> str:
+    path = ".".join(map(str, location))
+    if message == "Extra inputs are not permitted":
+        sections = {known.rpartition(".")[0] for known in settings_paths()} - {""}
+        near = difflib.get_close_matches(path, [*settings_paths(), *sections], n=1)
+        hint = f"; the nearest is {near[0]}" if near else ""
+        return f"{path} is not a setting{hint}"
+    return f"{path}: {message}" if path else message.removeprefix("Value error, ")
+
+
+def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep, and without the sections that a file leaves empty."""
+    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in tree.items() if v is not None}
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = value
