@@ -47,6 +47,7 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
         ({"model": "whisper-1", "stream": "true", "response_format": "srt"}, "response_format"),
         ({"model": "whisper-1", "stream": "maybe"}, "stream"),
         ({"model": "whisper-1", "response_format": "diarized_json"}, "response_format"),
+        ({"model": "whisper-1", "response_format": "diarized_json", "channels": "mix"}, "response_format"),
         ({"model": "whisper-1", "known_speaker_names[]": "Ada"}, "known_speaker_names"),
         ({"model": "whisper-1", "known_speaker_references": "data:audio/wav;base64,"}, "known_speaker_references"),
         ({"model": "whisper-1", "chunking_strategy": "sometimes"}, "chunking_strategy"),
