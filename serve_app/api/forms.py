@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterable
-from typing import Any, TypeVar
+from collections.abc import Container, Iterable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -26,7 +26,16 @@ MAX_FIELDS = 500
 _NAME = re.compile(r"(?P<field>[^\[\]]+)(?P<keys>(\[[^\[\]]*\])*)")
 
 Pairs = Iterable[tuple[str, str]]
-Form = TypeVar("Form", bound=BaseModel)
+
+
+class Fields(BaseModel):
+    """What a form may hold."""
+
+    refused: ClassVar[Mapping[str, str]] = {}
+    """Fields that OpenAI has, and this form has not: what to do instead."""
+
+
+Form = TypeVar("Form", bound=Fields)
 
 
 async def read_form(request: Request) -> tuple[UploadFile, list[tuple[str, str]]]:
@@ -50,7 +59,7 @@ async def read_form(request: Request) -> tuple[UploadFile, list[tuple[str, str]]
     return files[0], [(name, value if isinstance(value, str) else "") for name, value in items if name != FILE]
 
 
-def tree_of(pairs: Pairs, known: Container[str]) -> dict[str, Any]:
+def tree_of(pairs: Pairs, known: Container[str], refused: Mapping[str, str] = Fields.refused) -> dict[str, Any]:
     """
     The known fields as a tree: `x[]` and repeated names become lists, `x[key]` a mapping, everything else a string.
 
@@ -66,6 +75,7 @@ def tree_of(pairs: Pairs, known: Container[str]) -> dict[str, Any]:
             continue  # a name that no field has
         field, keys = match["field"], re.findall(r"\[([^\[\]]*)\]", match["keys"])
         _refuse_unsupported(field)
+        _refuse(field, value, refused)
         if value and field in known:
             _put(tree, field, keys, value)
     return tree
@@ -73,13 +83,13 @@ def tree_of(pairs: Pairs, known: Container[str]) -> dict[str, Any]:
 
 def parse(schema: type[Form], pairs: Pairs) -> Form:
     """
-    Validate fields against a schema; fields that it does not have are ignored.
+    Validate fields against a schema; fields that it neither has nor refuses are ignored.
 
     Raises:
         InvalidRequest: Names the first field that is wrong.
     """
     try:
-        return schema.model_validate(tree_of(pairs, schema.model_fields))
+        return schema.model_validate(tree_of(pairs, schema.model_fields, schema.refused))
     except ValidationError as error:
         raise _invalid(error) from error
 
@@ -114,6 +124,11 @@ def _refuse_unsupported(field: str) -> None:
             " For one speaker a channel, send `channels=separate`.",
             param=field,
         )
+
+
+def _refuse(field: str, value: str, refused: Mapping[str, str]) -> None:
+    if field in refused and value.lower() not in ("", "false"):  # `stream=false` asks for what happens anyway
+        raise InvalidRequest(f"{field} is not supported here: {refused[field]}.", param=field)
 
 
 def _invalid(error: ValidationError) -> InvalidRequest:

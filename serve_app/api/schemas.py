@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from serve_app.api.fields import Language, ServerVad, Strategy, Temperatures
+from serve_app.api.forms import Fields
 from serve_app.errors import InvalidRequest
 from serve_app.settings import Settings
 from serve_app.transcript.render import TIMED, Format, Layout
@@ -29,7 +24,7 @@ def _not_diarized(wanted: Format) -> Format:
     return wanted
 
 
-class AudioForm(BaseModel):
+class AudioForm(Fields):
     """What both audio routes take, besides the file."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
@@ -116,6 +111,14 @@ class TranslationForm(AudioForm):
     """`POST /v1/audio/translations`"""
 
     task = Task.TRANSLATE
+    refused: ClassVar[Mapping[str, str]] = {
+        "stream": "a translation comes as a whole; leave it out",
+        "timestamp_granularities": "a translation has the times of segments only; leave it out, and send"
+        " response_format=verbose_json for these",
+        "include": "a translation comes without log-probabilities; leave it out",
+        "keywords": "send these words as `hotwords`",
+        "languages": "send the one that is spoken as `language`, or leave it out to have it detected",
+    }
 
     response_format: Annotated[
         Format,

@@ -73,6 +73,28 @@ async def test_wrong_field_is_a_400_that_names_it(
 
 
 @pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stream", "true"),
+        ("timestamp_granularities[]", "word"),
+        ("include[]", "logprobs"),
+        ("keywords[]", "Ada"),
+        ("languages", "de"),
+    ],
+)
+async def test_field_that_only_transcriptions_have_is_a_400_for_translations(
+    http: httpx.AsyncClient, transcriber: FakeTranscriber, field: str, value: str
+) -> None:
+    response = await http.post(TRANSLATIONS, files=FILES, data={"model": "acme/large", field: value})
+
+    assert response.status_code == 400
+    error = error_of(response)
+    assert (error["type"], error["param"]) == ("invalid_request_error", field.removesuffix("[]"))
+    assert "not supported here" in error["message"]
+    assert not transcriber.calls
+
+
+@pytest.mark.parametrize(
     "body",
     [
         {"data": {"model": "whisper-1"}},

@@ -96,6 +96,25 @@ def test_translation_is_another_task() -> None:
     assert form.options(SETTINGS, "m").decoding.language == "de"
 
 
+def test_what_translations_lack_is_refused_and_never_ignored() -> None:
+    assert TranslationForm.refused.keys() == TranscriptionForm.model_fields.keys() - TranslationForm.model_fields.keys()
+
+
+@pytest.mark.parametrize("nothing", ["", "false", "False"])
+def test_translation_may_say_that_it_wants_no_stream(nothing: str) -> None:
+    form = parse(TranslationForm, [("model", "m"), ("stream", nothing)])
+
+    assert form.model == "m"
+
+
+def test_what_applies_to_translations_arrives() -> None:
+    pairs = [("model", "m"), ("chunking_strategy[type]", "server_vad"), ("chunking_strategy[threshold]", "0.7")]
+    given = parse(TranslationForm, [*pairs, ("hotwords", "Ada"), ("beam_size", "1")]).options(SETTINGS, "m")
+
+    assert given.speech.threshold == 0.7
+    assert (given.decoding.hotwords, given.decoding.beam_size) == ("Ada", 1)
+
+
 def test_only_what_was_asked_for_is_shown() -> None:
     form = parse(TranscriptionForm, [("model", "m"), ("response_format", "srt"), ("max_line_width", "20")])
 
