@@ -87,4 +87,5 @@ async def _streamed(
 ) -> EventStream:
     events = await stack.enter_async_context(Relay(services.transcriber.run(order.media, order.options)))
     first = await unless_gone(request.receive, events.take())  # what fails before it is an HTTP error
-    return EventStream(text_events(first, events.take, order.options), heartbeat_s=services.heartbeat_s)
+    blocks = text_events(first, events.take, order.options, request.scope["request_id"])
+    return EventStream(blocks, heartbeat_s=services.heartbeat_s)

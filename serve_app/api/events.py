@@ -22,6 +22,7 @@ async def text_events(
     first: TranscriptEvent | None,
     take: Callable[[], Awaitable[TranscriptEvent | None]],
     options: TranscriptionOptions,
+    request_id: str,
 ) -> AsyncGenerator[bytes, None]:
     """A delta for each chunk that says something, and one event with the whole; or, where it fails, one with the error."""
     collector = TranscriptCollector(options)
@@ -34,7 +35,7 @@ async def text_events(
         yield frame(_done(collector, event))
     except Exception as error:
         if not isinstance(error, RayscribeError):
-            log_surprise(error, "stream")
+            log_surprise(error, request_id)
         yield frame(body_of(error))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import logging
 from typing import Any
 
 import httpx
@@ -129,6 +130,19 @@ async def test_failure_after_the_first_word_is_an_event(failure: Exception, code
     assert delta["type"] == "transcript.text.delta"
     assert error["error"]["code"] == code
     assert "secret" not in response.text
+
+
+async def test_surprise_in_the_middle_of_a_stream_is_logged_with_the_request_id(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logging.getLogger("serve_app").propagate = True  # another test may have configured the logs
+    gate = Gate(1, RuntimeError("secret"))
+    gate.open.set()
+    async with client_of(services_with(FakeTranscriber(before_chunk=gate))) as http:
+        response = await _post(http, STREAM)
+
+    assert f"request {response.headers['x-request-id']}: RuntimeError" in caplog.text
+    assert "secret" not in caplog.text
 
 
 async def test_stream_is_not_cached_and_has_no_end_marker(http: httpx.AsyncClient) -> None:
