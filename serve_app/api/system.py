@@ -9,7 +9,8 @@ from typing import Literal
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
-from serve_app.api.answers import Alive, Health, Readiness
+from serve_app.api import answers
+from serve_app.api.answers import Alive, Answer, Readiness
 from serve_app.api.services import LimiterDep, Services, ServicesDep
 
 logger = logging.getLogger(__name__)
@@ -18,18 +19,31 @@ router = APIRouter(tags=["system"])
 
 ASKING_S = 1.0  # /health answers within it, whatever is wrong behind
 
-ModelState = Literal["ready", "loading", "unknown"]
+ModelState = Literal["loading", "ready"]
+
+
+class Gpu(Answer):
+    reserved: float
+    """What Ray reserves for each replica of the recogniser; 0.5 is half of one."""
+
+
+class Health(answers.Health):
+    model_state: ModelState
+    """`loading` until the models to preload are in, and every deployment is up; `ready` from then on."""
+    gpu: Gpu | None
+    """null where the service uses none."""
 
 
 @router.get("/health")
 async def health(services: ServicesDep, limiter: LimiterDep) -> Health:
     """200 as long as this process answers; `status` says whether what is behind it does."""
-    state = await _model_state(services)
+    is_ready, reserved = await _ready(services), services.settings.recognizer.num_gpus
     return Health(
-        status="degraded" if state == "unknown" else "ok",
+        status="degraded" if is_ready is None else "ok",
         model=services.settings.default_model,
-        model_state=state,
+        model_state="ready" if is_ready else "loading",
         queue_depth=limiter.in_progress,
+        gpu=Gpu(reserved=reserved) if reserved else None,
     )
 
 
@@ -42,15 +56,16 @@ async def live() -> Alive:
 @router.get("/health/ready", responses={503: {"model": Readiness, "description": "Not yet"}})
 async def ready(services: ServicesDep) -> JSONResponse:
     """200 once the models to preload are in."""
-    if await _model_state(services) == "ready":
+    if await _ready(services):
         return JSONResponse({"status": "ready"})
     return JSONResponse({"status": "loading"}, 503)
 
 
-async def _model_state(services: Services) -> ModelState:
+async def _ready(services: Services) -> bool | None:
+    """None if Serve does not say; it has not been ready before then, because that would be remembered."""
     try:
         async with asyncio.timeout(ASKING_S):
-            return "ready" if await services.ready() else "loading"
+            return await services.ready()
     except Exception as error:
         logger.warning("cannot tell whether the models are loaded: %s", type(error).__name__)
-        return "unknown"
+        return None

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from serve_app.api.application import Services
-from tests.service.api.conftest import client_of
+from serve_app.settings import RecognizerSettings
+from tests.service.api.conftest import SETTINGS, client_of
 
 
 async def test_health_says_what_is_known(http: httpx.AsyncClient) -> None:
@@ -18,6 +19,7 @@ async def test_health_says_what_is_known(http: httpx.AsyncClient) -> None:
         "model": "tiny.en",
         "model_state": "ready",
         "queue_depth": 0,
+        "gpu": None,
     }
     assert (await http.get("/health/live")).json() == {"status": "ok"}
     assert (await http.get("/health/ready")).json() == {"status": "ready"}
@@ -45,8 +47,23 @@ async def test_health_answers_when_what_is_behind_it_does_not(
     async with client_of(dataclasses.replace(services, ready=never)) as http:
         health, ready = await http.get("/health"), await http.get("/health/ready")
 
-    assert (health.status_code, health.json()["status"], health.json()["model_state"]) == (200, "degraded", "unknown")
+    assert (health.status_code, health.json()["status"], health.json()["model_state"]) == (200, "degraded", "loading")
     assert ready.status_code == 503
+
+
+async def test_health_shows_the_part_of_a_gpu_that_is_reserved(services: Services) -> None:
+    settings = SETTINGS.model_copy(update={"recognizer": RecognizerSettings(num_gpus=0.5)})
+    async with client_of(dataclasses.replace(services, settings=settings)) as http:
+        health = await http.get("/health")
+
+    assert health.json()["gpu"] == {"reserved": 0.5}
+
+
+async def test_document_names_the_states_of_health(http: httpx.AsyncClient) -> None:
+    health = (await http.get("/openapi.json")).json()["components"]["schemas"]["Health"]["properties"]
+
+    assert health["model_state"]["enum"] == ["loading", "ready"]
+    assert "gpu" in health
 
 
 async def test_health_counts_the_queue_depth(services: Services, http: httpx.AsyncClient) -> None:
