@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +28,13 @@ from serve_app import telemetry
 from serve_app.errors import RayscribeError, RecognizerUnavailable
 from serve_app.settings import Settings, check_listen
 from serve_app.transcript.protocols import MediaReference, Recognizer, Transcriber
-from serve_app.transcript.types import ChunkRequest, RecognizedChunk, TranscriptEvent, TranscriptionOptions
+from serve_app.transcript.types import (
+    ChunkRequest,
+    ChunkTranscribed,
+    RecognizedChunk,
+    TranscriptEvent,
+    TranscriptionOptions,
+)
 
 DIED = (RayActorError, WorkerCrashedError, DeploymentUnavailableError)
 
@@ -64,8 +70,10 @@ class PipelineReplica:
             chunks_in_flight=pipeline.chunks_in_flight,
         )
 
-    async def run(self, media: MediaReference, options: TranscriptionOptions) -> AsyncGenerator[TranscriptEvent, None]:
-        async with contextlib.aclosing(self._pipeline.run(media, options)) as events:
+    async def run(
+        self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
+    ) -> AsyncGenerator[TranscriptEvent, None]:
+        async with contextlib.aclosing(self._pipeline.run(media, options, known)) as events:
             async for event in events:
                 yield event
 
@@ -155,8 +163,10 @@ class HandleTranscriber(Transcriber):
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._run = handle.options(stream=True).run
 
-    async def run(self, media: MediaReference, options: TranscriptionOptions) -> AsyncGenerator[TranscriptEvent, None]:
-        events = cast(DeploymentResponseGenerator[Any], self._run.remote(media, options))
+    async def run(
+        self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
+    ) -> AsyncGenerator[TranscriptEvent, None]:
+        events = cast(DeploymentResponseGenerator[Any], self._run.remote(media, options, known))
         try:
             async for event in events:
                 yield event

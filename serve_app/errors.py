@@ -4,7 +4,8 @@ Every error that the service raises on purpose. None knows HTTP; `api/problems.p
     RayscribeError
     ├── ConfigError
     ├── InvalidRequest
-    │   └── UnsupportedLanguage
+    │   ├── UnsupportedLanguage
+    │   └── IdempotencyMismatch
     ├── MediaError
     │   ├── InvalidAudio
     │   ├── AudioTooShort
@@ -18,8 +19,17 @@ Every error that the service raises on purpose. None knows HTTP; `api/problems.p
     ├── AccessError
     │   ├── InvalidApiKey
     │   └── RateLimited
+    ├── JobNotFound
+    │   ├── DeliveryNotFound
+    │   └── UploadNotFound
+    ├── LeaseLost
+    ├── Superseded
     ├── Overloaded
-    └── RecognizerUnavailable
+    └── Unavailable
+        ├── RecognizerUnavailable
+        ├── MediaUnavailable
+        ├── StoreUnavailable
+        └── CoordinatorUnavailable
 """
 
 from __future__ import annotations
@@ -33,7 +43,10 @@ class RayscribeError(Exception):
         message: One or two sentences for the person who can mend it.
         param: The request field it is about.
         retry_after_s: When it is worth trying again.
+        code: What programs go by; OpenAI's word where it has one.
     """
+
+    code = "internal_error"
 
     def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
         # The message alone goes to Exception's args and the rest to __dict__: that is what pickles through Ray.
@@ -50,13 +63,19 @@ class ConfigError(RayscribeError):
 class InvalidRequest(RayscribeError):
     """A field is missing, malformed or contradicts another."""
 
+    code = "invalid_value"
+
 
 class UnsupportedLanguage(InvalidRequest):
     """The model cannot do the language or the task."""
 
+    code = "unsupported_language"
+
 
 class MediaError(RayscribeError):
     """The media cannot be transcribed."""
+
+    code = "invalid_audio"
 
 
 class InvalidAudio(MediaError):
@@ -66,9 +85,13 @@ class InvalidAudio(MediaError):
 class AudioTooShort(MediaError):
     """Less than 0.1 s of sound."""
 
+    code = "audio_too_short"
+
 
 class AudioTooLarge(MediaError):
     """More bytes than one request may send."""
+
+    code = "audio_too_large"
 
 
 class AudioTooLong(AudioTooLarge):
@@ -82,17 +105,25 @@ class ModelError(RayscribeError):
 class ModelNotFound(ModelError):
     """The id is in no catalogue."""
 
+    code = "model_not_found"
+
 
 class ModelLoadFailed(ModelError):
     """The model cannot load here, and trying again will not help."""
+
+    code = "model_load_failed"
 
 
 class ModelNotReady(ModelError):
     """The model is loading."""
 
+    code = "model_not_ready"
+
 
 class OutOfMemory(ModelError):
     """There is no room for the model now."""
+
+    code = "out_of_memory"
 
 
 class AccessError(RayscribeError):
@@ -102,14 +133,78 @@ class AccessError(RayscribeError):
 class InvalidApiKey(AccessError):
     """The key is missing or wrong."""
 
+    code = "invalid_api_key"
+
 
 class RateLimited(AccessError):
     """The key has used up its share."""
+
+    code = "rate_limit_exceeded"
 
 
 class Overloaded(RayscribeError):
     """The queue is full."""
 
+    code = "overloaded"
 
-class RecognizerUnavailable(RayscribeError):
+
+class IdempotencyMismatch(InvalidRequest):
+    """The idempotency key was used before, for something else."""
+
+    code = "idempotency_mismatch"
+
+
+class JobNotFound(RayscribeError):
+    """There is no such job, or it is somebody else's."""
+
+    code = "job_not_found"
+
+
+class DeliveryNotFound(JobNotFound):
+    """The job has no such webhook delivery."""
+
+    code = "delivery_not_found"
+
+
+class UploadNotFound(JobNotFound):
+    """There is no such upload, or it has expired, or it is somebody else's."""
+
+    code = "upload_not_found"
+
+
+class LeaseLost(RayscribeError):
+    """The right to work on a job is gone: it was cancelled, or somebody else may own it now."""
+
+
+class Superseded(RayscribeError):
+    """Another Coordinator has taken over."""
+
+
+class Unavailable(RayscribeError):
+    """Something is away; it is worth trying again."""
+
+    code = "unavailable"
+
+
+class RecognizerUnavailable(Unavailable):
     """The recogniser died, and so did the retries."""
+
+    code = "recognizer_unavailable"
+
+
+class MediaUnavailable(Unavailable):
+    """The server that has the audio is away, or the store that keeps it is."""
+
+    code = "media_unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    """The job store cannot keep its promises now: a full disk, a read-only directory, a damaged file."""
+
+    code = "store_unavailable"
+
+
+class CoordinatorUnavailable(Unavailable):
+    """The process that keeps the jobs is starting again."""
+
+    code = "coordinator_unavailable"

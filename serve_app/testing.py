@@ -100,7 +100,8 @@ class FakeTranscriber(Transcriber):
     ) -> None:
         """
         Args:
-            before_chunk: Awaited with the number of each chunk, and once more before the end; may wait or raise.
+            before_chunk: Awaited with the number of each chunk that is not known, and once more before the end; may wait or
+                raise.
             channels: The sentences go to these in turn.
             read: How to get at stored media.
         """
@@ -112,12 +113,15 @@ class FakeTranscriber(Transcriber):
         self.calls: list[tuple[MediaReference, TranscriptionOptions]] = []
         self.cancelled = 0
 
-    async def run(self, media: MediaReference, options: TranscriptionOptions) -> AsyncGenerator[TranscriptEvent, None]:
+    async def run(
+        self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
+    ) -> AsyncGenerator[TranscriptEvent, None]:
         self.calls.append((media, options))
         duration_s = wav_duration_s(media.data if isinstance(media, InlineMedia) else self._read(media))
         try:
             for index in range(len(self._sentences)):
-                await self._before_chunk(index)
+                if (index % self.channels, index // self.channels) not in {(c.channel, c.index) for c in known}:
+                    await self._before_chunk(index)
                 yield self._chunk(index, duration_s, options.decoding)
             await self._before_chunk(len(self._sentences))
         except (asyncio.CancelledError, GeneratorExit):
@@ -137,6 +141,7 @@ class FakeTranscriber(Transcriber):
             text=heard.text,
             segments=(segment(heard, start, length_s, channel),) if heard.text else (),
             recognized=heard,
+            declared_s=duration_s,
         )
 
     def _end(self, duration_s: float, options: DecodingOptions) -> TranscriptionFinished:

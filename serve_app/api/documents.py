@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from serve_app.api import answers
 from serve_app.api.forms import FILE
-from serve_app.api.problems import PROBLEMS
+from serve_app.api.problems import codes
 from serve_app.api.schemas import LISTS, TranscriptionForm, TranslationForm
 
 REF = "#/components/schemas/{model}"
@@ -29,7 +29,7 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
 def _errors(*statuses: int) -> dict[int | str, Documents]:
     return {
         status: {
-            "description": ", ".join(sorted({p.code for p in PROBLEMS.values() if p.status == status})) or "not found",
+            "description": ", ".join(sorted(codes(status))) or "not found",
             "content": {"application/json": {"schema": _ref(answers.ErrorAnswer)}},
             "headers": {"Retry-After": {"schema": {"type": "integer"}}} if status in (429, 503) else {},
         }

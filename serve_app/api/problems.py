@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -23,7 +23,6 @@ class Problem:
 
     status: int
     type: str
-    code: str
     param: str | None = None  # where the error itself names none
     retry: bool = False  # worth trying again: sends Retry-After
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -33,21 +32,20 @@ NEVER_RETRY = {"x-should-retry": "false"}
 
 # The nearest class in an error's ancestry counts.
 PROBLEMS: Mapping[type[errors.RayscribeError], Problem] = {
-    errors.InvalidRequest: Problem(400, INVALID, "invalid_value"),
-    errors.UnsupportedLanguage: Problem(400, INVALID, "unsupported_language", param="language"),
-    errors.MediaError: Problem(400, INVALID, "invalid_audio", param="file"),
-    errors.InvalidAudio: Problem(400, INVALID, "invalid_audio", param="file"),
-    errors.AudioTooShort: Problem(400, INVALID, "audio_too_short", param="file"),
-    errors.AudioTooLarge: Problem(413, INVALID, "audio_too_large", param="file"),
-    errors.InvalidApiKey: Problem(401, INVALID, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"}),
-    errors.RateLimited: Problem(429, "requests", "rate_limit_exceeded", retry=True),
-    errors.ModelNotFound: Problem(404, INVALID, "model_not_found", param="model"),
-    errors.ModelNotReady: Problem(503, SERVER, "model_not_ready", param="model", retry=True),
-    errors.OutOfMemory: Problem(503, SERVER, "out_of_memory", param="model", retry=True),
-    errors.ModelLoadFailed: Problem(500, SERVER, "model_load_failed", param="model", headers=NEVER_RETRY),
-    errors.Overloaded: Problem(503, SERVER, "overloaded", retry=True),
-    errors.RecognizerUnavailable: Problem(503, SERVER, "recognizer_unavailable", retry=True),
-    errors.RayscribeError: Problem(500, SERVER, "internal_error"),
+    errors.InvalidRequest: Problem(400, INVALID),
+    errors.UnsupportedLanguage: Problem(400, INVALID, param="language"),
+    errors.MediaError: Problem(400, INVALID, param="file"),
+    errors.AudioTooLarge: Problem(413, INVALID, param="file"),
+    errors.InvalidApiKey: Problem(401, INVALID, headers={"WWW-Authenticate": "Bearer"}),
+    errors.RateLimited: Problem(429, "requests", retry=True),
+    errors.ModelNotFound: Problem(404, INVALID, param="model"),
+    errors.ModelNotReady: Problem(503, SERVER, param="model", retry=True),
+    errors.OutOfMemory: Problem(503, SERVER, param="model", retry=True),
+    errors.ModelLoadFailed: Problem(500, SERVER, param="model", headers=NEVER_RETRY),
+    errors.JobNotFound: Problem(404, INVALID),
+    errors.Overloaded: Problem(503, SERVER, retry=True),
+    errors.Unavailable: Problem(503, SERVER, retry=True),
+    errors.RayscribeError: Problem(500, SERVER),
 }
 
 CODES = {404: "not_found", 405: "method_not_allowed", 422: "unprocessable"}
@@ -55,7 +53,12 @@ LONGEST_RETRY_AFTER_S = 120  # the Python SDK gives up above it, and Node's slee
 
 
 def problem_of(error: errors.RayscribeError) -> Problem:
-    return next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
+    return _problem_of(type(error))
+
+
+def codes(status: int | None = None) -> set[str]:
+    """What programs may find in the envelope: of one status, or all."""
+    return {kind.code for kind in _tree(errors.RayscribeError) if status in (None, _problem_of(kind).status)}
 
 
 def body(message: str, *, type: str, param: str | None, code: str) -> dict[str, Any]:
@@ -70,7 +73,7 @@ def body_of(error: Exception) -> dict[str, Any]:
             "The server had an error while processing your request.", type=SERVER, param=None, code="internal_error"
         )
     problem = problem_of(error)
-    return body(error.message, type=problem.type, param=error.param or problem.param, code=problem.code)
+    return body(error.message, type=problem.type, param=error.param or problem.param, code=error.code)
 
 
 def answer(error: Exception, max_retry_after_s: float = LONGEST_RETRY_AFTER_S) -> JSONResponse:
@@ -84,6 +87,16 @@ def answer(error: Exception, max_retry_after_s: float = LONGEST_RETRY_AFTER_S) -
     if problem.retry:
         headers["Retry-After"] = str(_whole_seconds(error.retry_after_s, max_retry_after_s))
     return JSONResponse(body_of(error), problem.status, headers)
+
+
+def _problem_of(kind: type[errors.RayscribeError]) -> Problem:
+    return next(PROBLEMS[ancestor] for ancestor in kind.__mro__ if ancestor in PROBLEMS)
+
+
+def _tree(kind: type[errors.RayscribeError]) -> Iterator[type[errors.RayscribeError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _tree(child)
 
 
 def _http(error: HTTPException) -> JSONResponse:

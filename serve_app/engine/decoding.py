@@ -14,6 +14,7 @@ from typing import Any
 import ctranslate2
 import numpy as np
 from faster_whisper.tokenizer import Tokenizer
+from numpy.typing import NDArray
 
 from serve_app.engine import quality
 from serve_app.engine.alignment import Alignment, words_of
@@ -97,12 +98,22 @@ def decode(key: PassKey, batch: Sequence[Utterance]) -> list[Decoding]:
     Raises:
         RuntimeError: From CTranslate2, such as out of memory.
     """
-    features = ctranslate2.StorageView.from_array(stack([u.features for u in batch], key.window))
-    # Alignment takes rows out of the encoder's output, which only host memory allows.
-    encoded = key.model.whisper.encode(features, to_cpu=any(u.wants_alignment for u in batch))
+    encoded = _encode(key, batch)
     tongues = _tongues(key.model, encoded, batch)
     decodings = _generate(key, encoded, batch, tongues)
     return _align(key.model, encoded, batch, decodings)
+
+
+def _encode(key: PassKey, batch: Sequence[Utterance]) -> Any:
+    """The encoder's output for a batch, shape (chunks, positions, width)."""
+    features = stack([u.features for u in batch], key.window)
+    whisper = key.model.whisper
+    if whisper.device == "cpu":
+        # One by one: as fast there, and attention in the encoder takes memory in proportion to the chunks and to the square
+        # of the window (four chunks of 30 s, tiny.en: 200 MB).
+        return _view(np.concatenate([np.asarray(whisper.encode(_view(row[None]))) for row in features]))
+    # Alignment takes rows out of the encoder's output, which only host memory allows.
+    return whisper.encode(_view(features), to_cpu=any(u.wants_alignment for u in batch))
 
 
 def _tongues(model: LoadedModel, encoded: Any, batch: Sequence[Utterance]) -> list[Tongue]:
@@ -205,7 +216,11 @@ def _grouped(rows: Sequence[int], kind: Callable[[int], tuple[str, Task]]) -> di
 def _rows(encoded: Any, rows: Sequence[int]) -> Any:
     if len(rows) == encoded.shape[0]:
         return encoded
-    return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.asarray(encoded)[list(rows)]))
+    return _view(np.ascontiguousarray(np.asarray(encoded)[list(rows)]))
+
+
+def _view(array: NDArray[np.float32]) -> Any:
+    return ctranslate2.StorageView.from_array(array)
 
 
 def _with_alignment(decoding: Decoding, utterance: Utterance, voice: Tokenizer, result: Any) -> Decoding:

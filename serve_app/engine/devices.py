@@ -42,7 +42,7 @@ def choose_placement(
     name = choose_device(device, ctranslate2.get_cuda_device_count())
     supported = ctranslate2.get_supported_compute_types(name)
     # The number is passed on explicitly, because Ray sets OMP_NUM_THREADS to the replica's logical CPUs.
-    return Placement(name, choose_compute_type(compute_type, name, supported), threads or _usable_cpus())
+    return Placement(name, choose_compute_type(compute_type, name, supported), thread_count(threads))
 
 
 def choose_device(device: Device, cuda_devices: int) -> str:
@@ -77,6 +77,11 @@ def choose_compute_type(compute_type: ComputeType, device: str, supported: Set[s
             f" choose auto or one of {', '.join(sorted(supported))}."
         )
     return compute_type.value
+
+
+def thread_count(threads: int) -> int:
+    """So many threads as are wanted; 0 means one for each CPU that this process may use."""
+    return threads or _usable_cpus()
 
 
 def cpus_within(allowed: int, cpu_max: str) -> int:

@@ -47,11 +47,13 @@ class ModelLoader:
         device: Device = Device.AUTO,
         compute_type: ComputeType = ComputeType.AUTO,
         threads: int = 0,
+        batches_at_once: int = 1,
     ) -> None:
         self._catalogue = dict(catalogue)
         self._models_dir = models_dir
         self._offline = offline
         self._wanted = (device, compute_type, threads)
+        self._batches_at_once = batches_at_once
 
     def __call__(self, model_id: str) -> LoadedModel:
         """
@@ -64,10 +66,10 @@ class ModelLoader:
         # First, because it is quick: on a machine without CUDA nobody wants to wait for a download to be told so.
         placement = choose_placement(*self._wanted)
         files = find_model(self._catalogue[model_id], models_dir=self._models_dir, offline=self._offline)
-        return load_model(model_id, files, placement)
+        return load_model(model_id, files, placement, self._batches_at_once)
 
 
-def load_model(model_id: str, files: ModelFiles, placement: Placement) -> LoadedModel:
+def load_model(model_id: str, files: ModelFiles, placement: Placement, batches_at_once: int = 1) -> LoadedModel:
     """
     Read a model's weights into memory and decode once with it. Blocks for seconds.
 
@@ -76,19 +78,20 @@ def load_model(model_id: str, files: ModelFiles, placement: Placement) -> Loaded
         OutOfMemory: The device has no room for it.
     """
     try:
-        model = _read(model_id, files, placement)
+        model = _read(model_id, files, placement, batches_at_once)
         warm_up(model)  # CUDA's libraries are first looked for when something is computed
     except Exception as error:  # tokenizers raises plain Exception
         raise _load_error(model_id, error) from error
     return model
 
 
-def _read(model_id: str, files: ModelFiles, placement: Placement) -> LoadedModel:
+def _read(model_id: str, files: ModelFiles, placement: Placement, batches_at_once: int) -> LoadedModel:
     whisper = ctranslate2.models.Whisper(
         str(files.directory),
         device=placement.device,
         compute_type=placement.compute_type,
         intra_threads=placement.threads,
+        inter_threads=batches_at_once,  # they share the weights
     )
     vocabulary = tokenizers.Tokenizer.from_file(str(files.directory / "tokenizer.json"))
     engine = Engine(model_id, files.revision, whisper.compute_type, whisper.device, _versions())

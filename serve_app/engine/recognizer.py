@@ -12,6 +12,7 @@ from serve_app.engine import omissions, quality
 from serve_app.engine.batcher import Batcher
 from serve_app.engine.capabilities import check_task, choose_languages
 from serve_app.engine.decoding import Decoding, PassKey, Utterance, decode
+from serve_app.engine.devices import thread_count
 from serve_app.engine.features import FULL_WINDOW, extract, window_for
 from serve_app.engine.loading import ModelLoader
 from serve_app.engine.models import LoadedModel, ModelShelf, is_out_of_memory
@@ -28,7 +29,7 @@ class BatchingRecognizer:
     """
     The `Recognizer` that runs models in this process.
 
-    All blocking work is done in threads of its own, so the event loop stays prompt: one decodes, two prepare chunks
+    All blocking work is done in threads of its own, so the event loop stays prompt: some decode, two prepare chunks
     meanwhile, and models load in others.
 
     Args:
@@ -36,6 +37,7 @@ class BatchingRecognizer:
         models: Where the loaded ones are.
         max_batch_size: Chunks of up to 15 s recognised together; of longer ones, as many as take the same memory.
         batch_wait_s: How long an idle recogniser waits for a batch to fill.
+        batches_at_once: Batches that are decoded side by side.
     """
 
     def __init__(
@@ -45,19 +47,24 @@ class BatchingRecognizer:
         *,
         max_batch_size: int = 8,
         batch_wait_s: float = 0.003,
+        batches_at_once: int = 1,
     ) -> None:
         self._catalogue = dict(catalogue)
         self._models = models
         self._preparing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prepare")
-        self._decoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
+        self._decoding = ThreadPoolExecutor(max_workers=batches_at_once, thread_name_prefix="decode")
         self._batcher: Batcher[PassKey, Utterance, Decoding] = Batcher(
-            self._decode, largest=partial(largest_batch, max_batch_size), wait_s=batch_wait_s
+            self._decode,
+            largest=partial(largest_batch, max_batch_size),
+            wait_s=batch_wait_s,
+            concurrency=batches_at_once,
         )
 
     @classmethod
     def from_settings(cls, settings: Settings) -> BatchingRecognizer:
         """A recogniser for the settings' catalogue on this machine; loads nothing yet."""
         recognizer = settings.recognizer
+        batches_at_once = min(recognizer.batches_at_once, thread_count(recognizer.threads))
         load = ModelLoader(
             settings.models,
             models_dir=Path(settings.data_dir) / "models",
@@ -65,12 +72,14 @@ class BatchingRecognizer:
             device=recognizer.device,
             compute_type=recognizer.compute_type,
             threads=recognizer.threads,
+            batches_at_once=batches_at_once,
         )
         return cls(
             settings.models,
             ModelShelf(load),
             max_batch_size=recognizer.max_batch_size,
             batch_wait_s=recognizer.batch_wait_ms / 1000,
+            batches_at_once=batches_at_once,
         )
 
     async def recognize(self, request: ChunkRequest) -> RecognizedChunk:

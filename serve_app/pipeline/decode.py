@@ -13,9 +13,11 @@ import numpy as np
 from serve_app import errors
 from serve_app.media.source import open_media
 from serve_app.pipeline.decoder_parent import ConnectionLost, DecoderConnection, DecoderParent
-from serve_app.pipeline.records import DecodingRequest, EndOfSound, Kind
+from serve_app.pipeline.records import DecodingRequest, EndOfSound, Kind, StartOfSound
 from serve_app.transcript.protocols import MediaReference
 from serve_app.transcript.types import Channels, Samples
+
+SoundRecord = StartOfSound | Samples | EndOfSound
 
 STALL_S = 60.0
 START_S = 60.0  # a loaded machine may take that long to start the processes
@@ -37,9 +39,9 @@ class DecoderPool:
         self._stall_s = stall_s
         self._parent = DecoderParent(size)
 
-    async def decode(self, media: MediaReference, channels: Channels) -> AsyncGenerator[Samples | EndOfSound, None]:
+    async def decode(self, media: MediaReference, channels: Channels) -> AsyncGenerator[SoundRecord, None]:
         """
-        Blocks of shape (n, channels), then how it ended. Closing the generator kills the decoder.
+        How it starts, blocks of shape (n, channels), then how it ended. Closing the generator kills the decoder.
 
         Raises:
             InvalidAudio: Not audio, or it crashed or stalled the media library.
@@ -52,8 +54,10 @@ class DecoderPool:
             while True:
                 kind, payload = await self._read(decoder)
                 match kind:
-                    case Kind.CHANNELS:
-                        width = json.loads(payload)
+                    case Kind.START:
+                        start = StartOfSound.decode(payload)
+                        width = start.channels
+                        yield start
                     case Kind.SOUND:
                         yield np.frombuffer(payload, dtype=np.int16).reshape(-1, width)
                     case Kind.END:

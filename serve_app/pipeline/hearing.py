@@ -10,15 +10,17 @@ from typing import Protocol
 import numpy as np
 
 from serve_app.pipeline.chunks import Chunker
-from serve_app.pipeline.records import EndOfSound
+from serve_app.pipeline.records import EndOfSound, StartOfSound
 from serve_app.pipeline.speech import SpeechDetector
 from serve_app.transcript.protocols import MediaReference
 from serve_app.transcript.types import Channels, Chunk, Samples, SpeechOptions, TranscriptionOptions
 
 
 class Decoders(Protocol):
-    def decode(self, media: MediaReference, channels: Channels) -> AsyncGenerator[Samples | EndOfSound, None]:
-        """Blocks of shape (n, channels), then how it ended."""
+    def decode(
+        self, media: MediaReference, channels: Channels
+    ) -> AsyncGenerator[StartOfSound | Samples | EndOfSound, None]:
+        """How it starts, blocks of shape (n, channels), then how it ended."""
         ...
 
 
@@ -28,6 +30,7 @@ class Hearing:
 
     Attributes:
         channels: How many are heard apart; known from the first chunk on.
+        declared_s: Length of the file as its header says; likewise.
         end: How the file ended, once `chunks` has.
     """
 
@@ -36,6 +39,7 @@ class Hearing:
         self._media = media
         self._options = options
         self._ears: list[_Ear] = []
+        self.declared_s: float | None = None
         self.end = EndOfSound(0.0)
 
     @property
@@ -51,16 +55,21 @@ class Hearing:
         """
         async with aclosing(self._decoders.decode(self._media, self._options.channels)) as blocks:
             async for block in blocks:
+                if isinstance(block, StartOfSound):
+                    self._start(block)
+                    continue
                 for chunk in await asyncio.to_thread(self._listen, block):
                     yield chunk
+
+    def _start(self, start: StartOfSound) -> None:
+        self.declared_s = start.declared_s
+        self._ears = [_Ear(self._options.speech, channel) for channel in range(start.channels)]
 
     def _listen(self, block: Samples | EndOfSound) -> list[Chunk]:
         if isinstance(block, EndOfSound):
             self.end = block
             chunks = [chunk for ear in self._ears for chunk in ear.finish()]
         else:
-            if not self._ears:
-                self._ears = [_Ear(self._options.speech, channel) for channel in range(block.shape[1])]
             chunks = [chunk for ear, sound in zip(self._ears, block.T, strict=True) for chunk in ear.listen(sound)]
         return sorted(chunks, key=lambda chunk: chunk.start)
 

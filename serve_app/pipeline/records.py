@@ -13,7 +13,7 @@ HEADER = struct.Struct("<cI")  # kind, bytes that follow
 
 class Kind(Enum):
     TAKEN = b"T"  # a process works on the request; nothing else is known yet
-    CHANNELS = b"C"  # JSON: how many channels each frame of SOUND has
+    START = b"C"  # JSON of `StartOfSound`
     SOUND = b"S"  # frames of signed 16-bit samples, channels interleaved
     END = b"E"  # JSON of `EndOfSound`
     ERROR = b"X"  # JSON: name of a class of `errors.py`, message
@@ -32,6 +32,21 @@ class DecodingRequest:
     @classmethod
     def decode(cls, message: bytes) -> DecodingRequest:
         return cls(**json.loads(message))
+
+
+@dataclass(frozen=True, slots=True)
+class StartOfSound:
+    """What is known before the first sound."""
+
+    channels: int  # of each frame of SOUND
+    declared_s: float | None  # length as the file's header says
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, payload: bytes) -> StartOfSound:
+        return cls(**json.loads(payload))
 
 
 @dataclass(frozen=True, slots=True)

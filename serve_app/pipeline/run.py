@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from serve_app.pipeline.hearing import Decoders, Hearing
@@ -30,35 +30,44 @@ class Pipeline(Transcriber):
         chunks_in_flight: Chunk calls that one transcription keeps in flight.
     """
 
-    def __init__(self, recognizer: Recognizer, decoders: Decoders, *, chunks_in_flight: int = 16) -> None:
+    def __init__(self, recognizer: Recognizer, decoders: Decoders, *, chunks_in_flight: int = 24) -> None:
         self._recognizer = recognizer
         self._decoders = decoders
         self._chunks_in_flight = chunks_in_flight
 
-    async def run(self, media: MediaReference, options: TranscriptionOptions) -> AsyncGenerator[TranscriptEvent, None]:
+    async def run(
+        self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
+    ) -> AsyncGenerator[TranscriptEvent, None]:
         """
         Transcribe one file as a stream that ends with `TranscriptionFinished`.
 
         Closing the generator kills the decoder and cancels the calls in flight.
+
+        Args:
+            known: What an earlier run of the same media and options gave. The file is decoded and cut again, which gives the
+                same chunks; only what is not known is recognised.
 
         Raises:
             InvalidAudio, AudioTooShort, AudioTooLong: About the media.
             ModelError: As the recogniser's `recognize`.
         """
         hearing, summary = Hearing(self._decoders, media, options), Summary(options)
-        async with aclosing(self._recognized(hearing, options)) as results:
+        async with aclosing(self._recognized(hearing, options, known)) as results:
             async for chunk, recognized in results:
                 summary.add(chunk, recognized)
-                yield _event(chunk, recognized)
+                yield _event(chunk, recognized, hearing.declared_s)
         yield summary.finish(hearing.end, hearing.channels)
 
     def _recognized(
-        self, hearing: Hearing, options: TranscriptionOptions
+        self, hearing: Hearing, options: TranscriptionOptions, known: Sequence[ChunkTranscribed]
     ) -> AsyncGenerator[tuple[Chunk, RecognizedChunk], None]:
         requests = RequestMaker(options)
+        heard = {(chunk.channel, chunk.index): chunk.recognized for chunk in known}
 
         async def recognize(chunk: Chunk) -> RecognizedChunk:
-            recognized = await self._recognizer.recognize(requests.request(chunk))
+            recognized = heard.get((chunk.channel, chunk.index))
+            if recognized is None:
+                recognized = await self._recognizer.recognize(requests.request(chunk))
             requests.learn(chunk, recognized)
             return recognized
 
@@ -68,7 +77,7 @@ class Pipeline(Transcriber):
         return in_order(hearing.chunks(), recognize, at_once)
 
 
-def _event(chunk: Chunk, recognized: RecognizedChunk) -> ChunkTranscribed:
+def _event(chunk: Chunk, recognized: RecognizedChunk, declared_s: float | None) -> ChunkTranscribed:
     return ChunkTranscribed(
         index=chunk.index,
         channel=chunk.channel,
@@ -77,4 +86,5 @@ def _event(chunk: Chunk, recognized: RecognizedChunk) -> ChunkTranscribed:
         text=recognized.text,
         segments=stitch(chunk, recognized),
         recognized=recognized,
+        declared_s=declared_s,
     )

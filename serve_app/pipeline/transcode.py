@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -11,7 +10,7 @@ import numpy as np
 from serve_app.errors import AudioTooShort, InvalidAudio
 from serve_app.pipeline import records
 from serve_app.pipeline.downmix import Downmix, FloatBlock, clipped, to_int16
-from serve_app.pipeline.records import DecodingRequest, EndOfSound, Kind
+from serve_app.pipeline.records import DecodingRequest, EndOfSound, Kind, StartOfSound
 from serve_app.pipeline.soundtrack import Soundtrack, too_long
 from serve_app.pipeline.truncation import is_cut_off
 from serve_app.transcript.types import Samples
@@ -36,7 +35,7 @@ def transcode(media: int, decoders: str, request: DecodingRequest, pipe: BinaryI
         AudioTooLong: More than the request allows; raised before the first sound if the file's header admits it.
     """
     track = _open(media, decoders, request.max_audio_s)
-    _write_sound(_limited(track, request.max_audio_s), request.separate_channels, pipe)
+    _write_sound(track, request, pipe)
     if track.frames == 0:
         raise InvalidAudio("No sound can be decoded from the file.")
     if track.decoded_s < MIN_AUDIO_S:
@@ -60,13 +59,14 @@ def _limited(track: Soundtrack, max_audio_s: float) -> Iterator[FloatBlock]:
         yield block
 
 
-def _write_sound(blocks: Iterator[FloatBlock], separate: bool, pipe: BinaryIO) -> None:
+def _write_sound(track: Soundtrack, request: DecodingRequest, pipe: BinaryIO) -> None:
     convert: Callable[[FloatBlock], Samples] | None = None
     waiting: list[Samples] = []
-    for block in blocks:
+    for block in _limited(track, request.max_audio_s):
         if convert is None:
-            convert = _Separate(len(block)) if separate else Downmix().mix
-            records.write(pipe, Kind.CHANNELS, json.dumps(len(block) if separate else 1).encode())
+            convert = _Separate(len(block)) if request.separate_channels else Downmix().mix
+            start = StartOfSound(len(block) if request.separate_channels else 1, track.declared_s)
+            records.write(pipe, Kind.START, start.encode())
         waiting.append(convert(block))
         if len(waiting) == BLOCKS_PER_RECORD:
             records.write(pipe, Kind.SOUND, np.concatenate(waiting).tobytes())

@@ -72,7 +72,7 @@ def _normalised(path: str, value: str) -> Any:
     if path == "log_level":
         level = value.split(",")[0].upper()
         return {"WARN": "WARNING"}.get(level, level)
-    if path in {"models", "aliases", "preload", "decoding.temperatures"}:
+    if path in {"models", "aliases", "preload", "decoding.temperatures", "outbound.allow"}:
         return _json(path, value)
     return value
 

@@ -85,6 +85,8 @@ class AuthSettings(Section):
 class LimitSettings(Section):
     max_upload_bytes: Count = 100 * 1024 * 1024
     """Largest request body, in bytes."""
+    upload_idle_s: Positive = 60.0
+    """A request whose body stops coming for so long is answered 408 and gives its place back, in seconds."""
     max_audio_s: Positive = 4 * 3600.0
     """Longest audio, in seconds; decoding stops there."""
     max_requests: Count = 64
@@ -150,7 +152,7 @@ class PipelineSettings(Replicas):
     """Logical CPUs for Ray to reserve for each replica."""
     decoders: Count = 2
     """Media decoder processes kept ready by each replica."""
-    chunks_in_flight: Count = 16
+    chunks_in_flight: Count = 24
     """Chunk calls that one request keeps in flight."""
     chunk_retries: Annotated[int, Field(ge=0)] = 3
     """Times that a chunk is sent again after its recogniser died."""
@@ -171,10 +173,74 @@ class RecognizerSettings(Replicas):
     """CTranslate2's number type. `auto`: the fastest that the device does well."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of a replica; 0 = one for each core that this process may use."""
+    batches_at_once: Count = 2
+    """Batches that a replica decodes side by side, at most one for each thread: a second one works on what the first leaves
+    idle (measured on 2 cores: a long file takes a fifth less time)."""
     max_batch_size: Annotated[int, Field(ge=1, le=64)] = 8
     """Chunks of up to 15 s recognised together; of 30 s, half as many."""
     batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 3.0
     """How long an idle replica waits for a batch to fill, in milliseconds."""
+
+
+class JobSettings(Section):
+    """Durable jobs."""
+
+    database_url_env: str = "RAYSCRIBE_DATABASE_URL"
+    """Environment variable with the URL of a PostgreSQL database (`postgresql://user:password@host/name`); without one, jobs
+    lie in `jobs.sqlite3` in `data_dir`."""
+    database_url_file: str | None = None
+    """File with that URL, instead of the variable."""
+    max_running: Count = 16
+    """Jobs worked on at the same time, over all replicas."""
+    kept_for_interactive: Annotated[int, Field(ge=0)] = 2
+    """Of these, places that jobs of priority `batch` leave free."""
+    lease_s: Positive = 30.0
+    """How long a runner may be silent before its job is given to another, in seconds."""
+    max_failures: Count = 5
+    """Attempts in a row that die without progress before the job fails."""
+    backoff_s: Positive = 2.0
+    """Wait after such an attempt, in seconds; doubles each time, up to a minute."""
+    wait_poll_s: Positive = 30.0
+    """How often a job that waits for a model or for GPU memory tries again, in seconds."""
+    keep_audio_s: Annotated[float, Field(ge=0)] = 0.0
+    """How long audio is kept after its job ended, in seconds; 0 deletes it at once."""
+    keep_jobs_s: Positive = 7 * 86_400.0
+    """How long jobs are kept after they ended, in seconds."""
+    zero_retention: bool = False
+    """Delete audio and text as soon as the result was delivered once, or after `zero_retention_s`."""
+    zero_retention_s: Positive = 600.0
+    """How long a result waits for its delivery in that mode, in seconds."""
+    max_fetch_bytes: Count = 4 * 1024**3
+    """Largest file fetched for a job with a `url`, in bytes."""
+    upload_expires_s: Positive = 86_400.0
+    """How long a resumable upload may take before what came of it is deleted, in seconds."""
+    max_part_bytes: Count = 16 * 1024 * 1024
+    """Largest body of one `PATCH` of a resumable upload, in bytes."""
+
+
+class WebhookSettings(Section):
+    secret_env: str = "WEBHOOK_SECRET"
+    """Environment variable with the secret that webhooks are signed with, as in Standard Webhooks (`whsec_…`)."""
+    secret_file: str | None = None
+    """File with that secret, instead of the variable."""
+    timeout_s: Positive = 10.0
+    """How long one attempt may take, in seconds."""
+    max_per_host: Count = 4
+    """Attempts at the same time to one host."""
+
+
+class OutboundSettings(Section):
+    """Addresses that clients may make the service connect to, by `webhook_url` and `url`."""
+
+    allow: tuple[str, ...] = ()
+    """Networks (`10.0.0.0/8`) or host names that are allowed although they are private; loopback, private, link-local and
+    metadata addresses are refused otherwise."""
+
+
+class MediaSettings(Section):
+    store: str = ""
+    """Where audio of jobs lies: a directory, or `s3://bucket/prefix` for several nodes (credentials from the environment, as
+    for the AWS tools). Empty: `media` in `data_dir`."""
 
 
 class Settings(Section):
@@ -202,6 +268,10 @@ class Settings(Section):
     gateway: GatewaySettings = GatewaySettings()
     pipeline: PipelineSettings = PipelineSettings()
     recognizer: RecognizerSettings = RecognizerSettings()
+    jobs: JobSettings = JobSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    outbound: OutboundSettings = OutboundSettings()
+    media: MediaSettings = MediaSettings()
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from serve_app.transcript.types import ChunkRequest, RecognizedChunk, TranscriptEvent, TranscriptionOptions
+from serve_app.transcript.types import (
+    ChunkRequest,
+    ChunkTranscribed,
+    RecognizedChunk,
+    TranscriptEvent,
+    TranscriptionOptions,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +59,17 @@ class Recognizer(Protocol):
 
 
 class Transcriber(Protocol):
-    def run(self, media: MediaReference, options: TranscriptionOptions) -> AsyncGenerator[TranscriptEvent, None]:
+    def run(
+        self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
+    ) -> AsyncGenerator[TranscriptEvent, None]:
         """
         Transcribe one file as a stream that ends with `TranscriptionFinished`.
 
         Closing the generator cancels what is in flight.
+
+        Args:
+            known: What an earlier run of the same media and options gave; those chunks are given again and not recognised
+                again.
 
         Raises:
             InvalidAudio, AudioTooShort, AudioTooLong: About the media.

@@ -197,6 +197,7 @@ class ChunkTranscribed:
     text: str
     segments: tuple[Segment, ...]
     recognized: RecognizedChunk
+    declared_s: float | None = None  # length of the file as its header says; headers may lie
 
 
 @dataclass(frozen=True, slots=True)

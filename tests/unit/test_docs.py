@@ -10,7 +10,7 @@ import pytest
 
 from serve_app.api.application import Services, create_app
 from serve_app.api.documents import openapi
-from serve_app.api.problems import CODES, PROBLEMS
+from serve_app.api.problems import CODES, codes
 from serve_app.api.schemas import AudioForm, TranscriptionForm, TranslationForm
 from serve_app.cli import app
 from serve_app.cli.settings_table import as_markdown
@@ -61,7 +61,7 @@ def _name(requirement: str) -> str:
     return found[0]
 
 
-@pytest.mark.parametrize("code", sorted({*CODES.values(), *(problem.code for problem in PROBLEMS.values())}))
+@pytest.mark.parametrize("code", sorted({*CODES.values(), *codes()}))
 def test_each_error_code_is_documented(code: str) -> None:
     assert f"`{code}`" in (DOCS / "http-api.md").read_text()
 

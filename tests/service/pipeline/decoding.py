@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from serve_app.pipeline.decode import DecoderPool
-from serve_app.pipeline.records import EndOfSound
+from serve_app.pipeline.records import EndOfSound, StartOfSound
 from serve_app.transcript.protocols import InlineMedia, MediaReference, StoredMedia
 from serve_app.transcript.types import Channels, Samples
 from tests.recordings import DATA
@@ -16,6 +16,7 @@ HOSTILE = DATA / "hostile"
 
 @dataclass(frozen=True)
 class Decoded:
+    start: StartOfSound
     samples: Samples  # shape (n, channels)
     end: EndOfSound
 
@@ -29,7 +30,7 @@ def inline(data: bytes) -> InlineMedia:
 
 
 async def decode(pool: DecoderPool, media: MediaReference, channels: Channels = Channels.MIX) -> Decoded:
-    blocks = [block async for block in pool.decode(media, channels)]
-    end = blocks.pop()
+    start, *blocks, end = [record async for record in pool.decode(media, channels)]
+    assert isinstance(start, StartOfSound)
     assert isinstance(end, EndOfSound)
-    return Decoded(np.concatenate(blocks), end)
+    return Decoded(start, np.concatenate(blocks), end)

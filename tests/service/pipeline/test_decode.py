@@ -63,6 +63,7 @@ async def test_a_recording_keeps_its_length_at_16_khz(decoders: DecoderPool) -> 
 
     assert decoded.samples.shape == (176_000, 1)
     assert decoded.end.duration_s == 11.0
+    assert decoded.start.declared_s == pytest.approx(11.0)
 
 
 async def test_a_file_and_the_same_bytes_inline_give_the_same_sound(decoders: DecoderPool) -> None:

@@ -117,6 +117,18 @@ async def test_chunks_come_in_order_with_their_places_in_the_file(
     assert end.warnings == ()
 
 
+async def test_what_an_earlier_run_gave_is_given_again_and_not_recognised_again(
+    decoders: DecoderPool, parts: InlineMedia
+) -> None:
+    whole, end = await transcribe(Pipeline(FakeRecognizer(), decoders), parts)
+    recognizer = FakeRecognizer()
+    resumed = [event async for event in Pipeline(recognizer, decoders).run(parts, ENGLISH, whole[:4])]
+
+    assert resumed == [*whole, end]
+    assert sorted(request.index for request in recognizer.requests) == [4, 5]
+    assert whole[0].declared_s == pytest.approx(end.duration_s)
+
+
 async def test_silence_reaches_no_recogniser_and_is_warned_of(decoders: DecoderPool) -> None:
     recognizer = FakeRecognizer()
     chunks, end = await transcribe(Pipeline(recognizer, decoders), wav(silence(5)))

@@ -52,6 +52,7 @@ class StandInWhisper:
     vocabulary: tokenizers.Tokenizer
     says: list[tuple[str, float, float]] = field(default_factory=list)  # text, score, probability of no speech
     is_multilingual: bool = False
+    device: str = "cpu"
     hears: list[tuple[str, float]] = field(default_factory=list)  # language tokens, the most probable first
     calls: list[Call] = field(default_factory=list)
     alignments: list[tuple[list[int], list[list[int]], list[int]]] = field(default_factory=list)

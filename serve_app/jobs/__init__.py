@@ -1,0 +1,1 @@
+"""Durable jobs: what was accepted survives the death of any process."""
