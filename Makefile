@@ -41,7 +41,7 @@ lock:
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 	  pyproject.toml --extra build -o requirements.txt
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
-	  pyproject.toml --extra build --extra dev -c requirements.txt -o requirements-dev.txt
+	  pyproject.toml --extra build --extra dev --extra postgres --extra s3 -c requirements.txt -o requirements-dev.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
