@@ -37,7 +37,7 @@ def create_app(services: Services) -> FastAPI:
         middleware=[
             Middleware(RequestIds),
             Middleware(LastResort),
-            Middleware(BodyLimit, max_bytes=limits.max_upload_bytes),
+            Middleware(BodyLimit, max_bytes=limits.max_upload_bytes, idle_s=limits.upload_idle_s),
         ],
     )
     app.state.services = services

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -29,7 +30,7 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
 def _errors(*statuses: int) -> dict[int | str, Documents]:
     return {
         status: {
-            "description": ", ".join(sorted(codes(status))) or "not found",
+            "description": ", ".join(sorted(codes(status))) or HTTPStatus(status).phrase.lower(),
             "content": {"application/json": {"schema": _ref(answers.ErrorAnswer)}},
             "headers": {"Retry-After": {"schema": {"type": "integer"}}} if status in (429, 503) else {},
         }
@@ -52,7 +53,7 @@ def _audio(form: type[BaseModel], shapes: list[type[BaseModel]], *, streams: boo
         },
         "responses": {
             200: {"description": "The transcript, in the format asked for", "content": content},
-            **_errors(400, 401, 404, 413, 429, 500, 503),
+            **_errors(400, 401, 404, 408, 413, 429, 500, 503),
         },
     }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.problems import answer
@@ -102,14 +104,15 @@ class RequestLimiter:
 
 class BodyLimit:
     """
-    ASGI middleware that answers 413 to a body above `max_bytes`, counted as it comes in.
+    ASGI middleware that answers 413 to a body above `max_bytes`, counted as it comes in, and 408 to one that stops coming.
 
     The application behind it sees a client that went away.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, idle_s: float | None = None) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._idle_s = idle_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -117,46 +120,57 @@ class BodyLimit:
             return
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > self._max_bytes:
-            await answer(self._problem(f"{declared[:20]} bytes"))(scope, receive, send)
+            await answer(_too_large(f"{declared[:20]} bytes", self._max_bytes))(scope, receive, send)
             return
-        await _CountedBody(scope, receive, send, self._max_bytes, self._problem).run(self._app)
-
-    def _problem(self, size: str) -> AudioTooLarge:
-        return AudioTooLarge(
-            f"The request body is {size}, and this service takes at most {self._max_bytes} bytes in one request."
-            " Send the audio compressed (Opus or MP3), or split it into several files."
-        )
+        body = _WatchedBody(scope, receive, send, max_bytes=self._max_bytes, idle_s=self._idle_s)
+        await self._app(scope, body.receive, body.send)
 
 
-class _CountedBody:
-    """One request whose body is counted while it is read."""
+class _WatchedBody:
+    """One request whose body is counted and timed while it is read."""
 
-    def __init__(
-        self, scope: Scope, receive: Receive, send: Send, max_bytes: int, problem: Callable[[str], AudioTooLarge]
-    ) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, max_bytes: int, idle_s: float | None) -> None:
         self._scope, self._receive, self._send = scope, receive, send
-        self._left = max_bytes
-        self._problem = problem
+        self._max_bytes = self._left = max_bytes
+        self._idle_s = idle_s
         self._started = False
         self._refused = False
 
-    async def run(self, app: ASGIApp) -> None:
-        await app(self._scope, self._counting, self._unless_refused)
-
-    async def _counting(self) -> Message:
+    async def receive(self) -> Message:
         if self._refused:
             return {"type": "http.disconnect"}
-        message = await self._receive()
+        try:
+            async with asyncio.timeout(self._idle_s):
+                message = await self._receive()
+        except TimeoutError:
+            return await self._refuse(_stalled())
         self._left -= len(message.get("body", b""))
-        if self._left >= 0:
-            return message
-        self._refused = True
-        if not self._started:
-            await answer(self._problem("larger"))(self._scope, self._receive, self._send)
-        return {"type": "http.disconnect"}
+        if self._left < 0:
+            return await self._refuse(_too_large("larger", self._max_bytes))
+        if not message.get("more_body", False):
+            self._idle_s = None  # what is read from now on is whether the client goes away
+        return message
 
-    async def _unless_refused(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:
         if self._refused:
             return
         self._started = True
         await self._send(message)
+
+    async def _refuse(self, error: Exception) -> Message:
+        self._refused = True
+        if not self._started:
+            await answer(error)(self._scope, self._receive, self._send)
+        return {"type": "http.disconnect"}
+
+
+def _too_large(size: str, max_bytes: int) -> AudioTooLarge:
+    return AudioTooLarge(
+        f"The request body is {size}, and this service takes at most {max_bytes} bytes in one request."
+        " Send the audio compressed (Opus or MP3), or split it into several files."
+    )
+
+
+def _stalled() -> HTTPException:
+    # Without `close` the server would keep the connection open, for the rest of the body.
+    return HTTPException(408, "The request body stopped coming. Send the request again.", {"Connection": "close"})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
+from serve_app.api.application import Services, create_app
+from serve_app.settings import LimitSettings
 from serve_app.testing import FakeTranscriber, InMemoryMediaStore
 from serve_app.transcript.protocols import InlineMedia, StoredMedia
 from tests.service.api.conftest import LONG_WAV, SETTINGS, WAV
@@ -97,6 +101,29 @@ async def test_body_without_a_length_is_counted_while_it_comes(
 @pytest.mark.parametrize("path", ["/v1/models", "/nowhere"])
 async def test_limit_holds_for_every_path(http: httpx.AsyncClient, path: str) -> None:
     _is_too_large(await http.post(path, content=b"x" * (LIMIT + 1)))
+
+
+async def test_body_that_stops_coming_is_ended_and_gives_its_place_back(
+    services: Services, transcriber: FakeTranscriber
+) -> None:
+    impatient = SETTINGS.model_copy(update={"limits": LimitSettings(upload_idle_s=1e-6)})
+    app = create_app(dataclasses.replace(services, settings=impatient))
+    in_progress = []
+
+    async def stalling() -> AsyncIterator[bytes]:
+        yield MODEL + file_part(WAV)
+        in_progress.append(app.state.limiter.in_progress)
+        await asyncio.Event().wait()
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as http:
+        response = await http.post(PATH, content=stalling(), headers=MULTIPART)
+
+    assert response.status_code == 408
+    assert response.json()["error"]["type"] == "invalid_request_error"
+    assert response.headers["x-request-id"]
+    assert response.headers["connection"] == "close"
+    assert [*in_progress, app.state.limiter.in_progress] == [1, 0]
+    assert not transcriber.calls
 
 
 def _is_too_large(response: httpx.Response) -> None:

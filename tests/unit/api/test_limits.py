@@ -1,10 +1,14 @@
-"""The Gateway's limiter: who gets a place, and when the others should come again."""
+"""The Gateway's limits: who gets a place, when the others should come again, and how long a body may take."""
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+from collections.abc import Iterator
 
-from serve_app.api.limits import RequestLimiter
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from serve_app.api.limits import BodyLimit, RequestLimiter
 from serve_app.errors import Overloaded, RateLimited
 from serve_app.testing import FakeClock
 
@@ -103,3 +107,27 @@ def test_key_may_not_take_all_places(clock: FakeClock) -> None:
             assert limits.in_progress == 4
     with limits.place("a"):
         assert limits.in_progress == 1
+
+
+async def test_wait_after_the_whole_body_is_no_stall() -> None:
+    seen: list[Message] = []
+    messages: Iterator[Message] = iter(
+        [{"type": "http.request", "body": b"x", "more_body": False}, {"type": "http.disconnect", "late": True}]
+    )
+
+    async def receive() -> Message:
+        message = next(messages)
+        for _ in range(100 if "late" in message else 0):
+            await asyncio.sleep(0)  # gives way, so that a time limit of a microsecond would strike
+        return message
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend([await receive(), await receive()])
+
+    async def send(message: Message) -> None:
+        raise AssertionError("something was answered")
+
+    await BodyLimit(application, max_bytes=1, idle_s=1e-6)({"type": "http", "headers": []}, receive, send)
+
+    assert [message["type"] for message in seen] == ["http.request", "http.disconnect"]
+    assert seen[1]["late"]
