@@ -179,6 +179,10 @@ class InMemoryMediaStore(MediaStore):
     async def delete(self, media: StoredMedia) -> None:
         self.files.pop(media.path, None)
 
+    async def older_than(self, age_s: float) -> Sequence[StoredMedia]:
+        """All of it: nothing is known of ages here."""
+        return [StoredMedia(path) for path in self.files]
+
     def read(self, media: StoredMedia) -> bytes:
         return self.files[media.path]
 

@@ -312,8 +312,10 @@ class UrlFetcher(Protocol):
         """
         ...
 
-    async def fetch(self, url: str) -> MediaFetched:
+    async def fetch(self, url: str) -> tuple[StoredMedia, int]:
         """
+        Where the audio lies now, and its size in bytes.
+
         Raises:
             InvalidAudio: There is nothing to fetch (404, 403, …), or the address is forbidden.
             AudioTooLarge: It is larger than is allowed.

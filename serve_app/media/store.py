@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import uuid
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,6 +45,13 @@ class DirectoryMediaStore:
     async def delete(self, media: StoredMedia) -> None:
         """Forget the bytes; to delete twice is no error."""
         await asyncio.to_thread(Path(media.path).unlink, missing_ok=True)
+
+    async def older_than(self, age_s: float) -> Sequence[StoredMedia]:
+        """What has lain there for so long; whoever knows which of it is still needed deletes the rest."""
+        return await asyncio.to_thread(self._older_than, time.time() - age_s)
+
+    def _older_than(self, instant_s: float) -> list[StoredMedia]:
+        return [StoredMedia(str(path)) for path in self._directory.iterdir() if path.stat().st_mtime < instant_s]
 
     def _sweep(self) -> None:
         for path in self._directory.iterdir():

@@ -43,6 +43,10 @@ class MediaStore(Protocol):
         """Forget the bytes; to delete twice is no error."""
         ...
 
+    async def older_than(self, age_s: float) -> Sequence[StoredMedia]:
+        """What has lain there for so long; whoever knows which of it is still needed deletes the rest."""
+        ...
+
 
 class Recognizer(Protocol):
     async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
