@@ -2,12 +2,12 @@
 The settings: one frozen tree, from field defaults, then the YAML's `args`, then the environment.
 
 Secrets are not here. The tree holds names (`api_key_env`, `api_key_file`), because Ray runs `build_app` as a task on any
-node and stores what it returns; who needs a secret resolves the name at start with `read_api_keys`.
+node and stores what it returns; who needs a secret resolves the name at start with `read_api_keys` and its like.
 """
 
 from __future__ import annotations
 
-from serve_app.settings.access import check_listen, read_api_keys
+from serve_app.settings.access import check_listen, read_api_keys, read_database_url, read_webhook_secret
 from serve_app.settings.environment import ALIASES, export, upload_limit_bytes
 from serve_app.settings.loading import load_settings
 from serve_app.settings.paths import SettingInfo, settings_paths
@@ -53,6 +53,8 @@ __all__ = [
     "export",
     "load_settings",
     "read_api_keys",
+    "read_database_url",
+    "read_webhook_secret",
     "settings_paths",
     "upload_limit_bytes",
 ]

@@ -1,7 +1,9 @@
-"""Who may use the service: the API keys, and that nobody else can reach it by mistake."""
+"""Secrets by name: API keys, the database, webhooks; and that no stranger reaches the service by mistake."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -9,7 +11,10 @@ from pathlib import Path
 
 from serve_app.errors import ConfigError
 from serve_app.settings.environment import environment
-from serve_app.settings.tree import AuthSettings, Settings
+from serve_app.settings.tree import AuthSettings, JobSettings, Settings, WebhookSettings
+
+SECRET_PREFIX = "whsec_"
+SECRET_BYTES = range(24, 65)  # what the Standard Webhooks specification asks for
 
 
 def check_listen(settings: Settings, *, has_keys: bool) -> None:
@@ -38,13 +43,80 @@ def read_api_keys(auth: AuthSettings, env: Mapping[str, str] | None = None) -> f
         return frozenset()
     keys = re.split(r"[\s,]+", environment(env).get(auth.api_key_env, ""))
     if auth.api_key_file is not None:
-        try:
-            keys += Path(auth.api_key_file).read_text(encoding="utf-8").split()
-        except OSError as error:
-            raise ConfigError(f"auth.api_key_file: {error.strerror} ({auth.api_key_file})") from error
+        keys += _read("auth.api_key_file", auth.api_key_file).split()
         if not any(keys):  # an emptied file must not open the service to everyone
             raise ConfigError(f"auth.api_key_file holds no key ({auth.api_key_file})")
     return frozenset(filter(None, keys))
+
+
+def read_database_url(jobs: JobSettings, env: Mapping[str, str] | None = None) -> str | None:
+    """
+    The URL of the PostgreSQL database that keeps the jobs; None if they lie in a file.
+
+    Raises:
+        ConfigError: It is no such URL, its file cannot be read, or the variable and the file differ.
+    """
+    url = _one_secret("jobs.database_url", jobs.database_url_env, jobs.database_url_file, env)
+    if url is not None and not url.startswith(("postgresql://", "postgres://")):
+        raise ConfigError(
+            f"{_origin(jobs.database_url_env, jobs.database_url_file)} holds no URL of a PostgreSQL database:"
+            " it looks like postgresql://user:password@host/name"
+        )
+    return url
+
+
+def read_webhook_secret(webhooks: WebhookSettings, env: Mapping[str, str] | None = None) -> str | None:
+    """
+    The secret that webhooks are signed with, `whsec_` and base64; None if they are not signed.
+
+    Raises:
+        ConfigError: It is no such secret, its file cannot be read, or the variable and the file differ.
+    """
+    secret = _one_secret("webhooks.secret", webhooks.secret_env, webhooks.secret_file, env)
+    if secret is not None and _length_bytes(secret) not in SECRET_BYTES:
+        raise ConfigError(
+            f"{_origin(webhooks.secret_env, webhooks.secret_file)} holds no secret of Standard Webhooks:"
+            f" {SECRET_PREFIX} and then 24 to 64 random bytes in base64;"
+            f" make one with: echo {SECRET_PREFIX}$(openssl rand -base64 32)"
+        )
+    return secret
+
+
+def _one_secret(setting: str, variable: str, file: str | None, env: Mapping[str, str] | None) -> str | None:
+    from_variable = environment(env).get(variable, "").strip()
+    if file is None:
+        return from_variable or None
+    from_file = _read(f"{setting}_file", file).strip()
+    if not from_file:  # an emptied file must not change in silence where jobs lie, or whether webhooks are signed
+        raise ConfigError(f"{setting}_file is empty ({file})")
+    if from_variable not in ("", from_file):
+        raise ConfigError(f"{variable} and {setting}_file hold different values: remove one")
+    return from_file
+
+
+def _read(setting: str, file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{setting}: {error.strerror} ({file})") from error
+    except UnicodeDecodeError:
+        # Not chained: the error would carry the file's bytes into a log.
+        raise ConfigError(f"{setting} is not text ({file})") from None
+
+
+def _origin(variable: str, file: str | None) -> str:
+    return variable if file is None else f"the file {file}"
+
+
+def _length_bytes(secret: str) -> int:
+    """Of the key that the secret stands for; 0 if it stands for none."""
+    if not secret.startswith(SECRET_PREFIX):
+        return 0
+    encoded = secret.removeprefix(SECRET_PREFIX)
+    try:
+        return len(base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True))
+    except (binascii.Error, ValueError):
+        return 0
 
 
 def _is_loopback(host: str) -> bool:
