@@ -1,0 +1,111 @@
+"""Deletes what is no longer to be kept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+
+from serve_app.errors import JobNotFound, MediaUnavailable, StoreUnavailable
+from serve_app.jobs.hub import ENDED, Hub
+from serve_app.jobs.job import DeliveryStatus
+from serve_app.jobs.protocols import JobStore
+from serve_app.settings import JobSettings
+from serve_app.transcript.protocols import MediaStore
+
+logger = logging.getLogger(__name__)
+
+SWEEP_S = 30.0  # how long something may lie that is no longer to be kept
+ORPHANS_S = 600.0  # how often orphans are looked for: it lists the whole media store
+AT_ONCE = 100  # rows of one look
+ORPHAN_S = 3600.0  # younger audio may belong to a request in progress, or to a job that is just being submitted
+
+
+class Retention:
+    """
+    Sweeps at each end of a job, and now and then.
+
+    What cannot be deleted is tried again by the next sweep.
+    """
+
+    def __init__(self, store: JobStore, media: MediaStore, hub: Hub, settings: JobSettings) -> None:
+        self._store = store
+        self._media = media
+        self._hub = hub
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_sweeping())
+            tasks.create_task(self._keep_finding_orphans())
+
+    async def sweep(self) -> None:
+        """Delete what jobs no longer need, and jobs that are old."""
+        for step in (self._spent_audio, self._spent_text, self._old_jobs):
+            with _tried_again():
+                await step()
+
+    async def delete_orphans(self) -> None:
+        """Delete audio that no job refers to: of requests and uploads whose process died."""
+        with _tried_again():
+            for media in await self._media.older_than(ORPHAN_S):
+                if not await self._store.holds(media):
+                    await self._media.delete(media)
+
+    async def _keep_sweeping(self) -> None:
+        with self._hub.listen(ENDED) as bell:
+            while True:
+                await self.sweep()
+                await bell.wait(SWEEP_S)
+
+    async def _keep_finding_orphans(self) -> None:
+        while True:
+            await self.delete_orphans()
+            await asyncio.sleep(ORPHANS_S)
+
+    async def _spent_audio(self) -> None:
+        kept = timedelta(seconds=0.0 if self._settings.zero_retention else self._settings.keep_audio_s)
+        while spent := await self._store.spent_media(kept=kept, limit=AT_ONCE):
+            for job_id, media in spent:
+                await self._media.delete(media)
+                await self._store.forget_media(job_id)
+
+    async def _spent_text(self) -> None:
+        """Under zero retention: of results that a webhook delivered, or that nobody fetched in time."""
+        if not self._settings.zero_retention:
+            return
+        waited = timedelta(seconds=self._settings.zero_retention_s)
+        await self._each(waited, self._store.forget_text, forgotten=False)
+        for job_id in await self._store.ended_before(timedelta(0), limit=AT_ONCE, forgotten=False):
+            if await self._is_delivered(job_id):
+                await self._store.forget_text(job_id)
+
+    async def _is_delivered(self, job_id: str) -> bool:
+        with contextlib.suppress(JobNotFound):
+            return any(d.status is DeliveryStatus.DELIVERED for d in await self._store.deliveries(job_id))
+        return False
+
+    async def _old_jobs(self) -> None:
+        await self._each(timedelta(seconds=self._settings.keep_jobs_s), self._purge)
+
+    async def _each(self, kept: timedelta, delete: Callable[[str], Awaitable[None]], *, forgotten: bool = True) -> None:
+        """All jobs that ended so long ago; `delete` takes them out of the next look."""
+        while due := await self._store.ended_before(kept, limit=AT_ONCE, forgotten=forgotten):
+            for job_id in due:
+                await delete(job_id)
+
+    async def _purge(self, job_id: str) -> None:
+        with contextlib.suppress(JobNotFound):
+            if media := await self._store.purge(job_id):
+                await self._media.delete(media)
+
+
+@contextlib.contextmanager
+def _tried_again() -> Iterator[None]:
+    try:
+        yield
+    except (StoreUnavailable, MediaUnavailable) as error:
+        logger.warning("could not delete all that is due: %s", error.message)

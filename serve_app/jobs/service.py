@@ -1,0 +1,175 @@
+"""The jobs as others see them: what the HTTP layer asks, and where attempts record."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from serve_app.errors import MediaUnavailable
+from serve_app.jobs.dispatcher import Dispatcher
+from serve_app.jobs.forecast import Forecast
+from serve_app.jobs.hub import Hub
+from serve_app.jobs.job import (
+    Delivery,
+    Event,
+    Job,
+    JobDetails,
+    JobPage,
+    JobQuery,
+    Lease,
+    NewJob,
+    Owner,
+    QueueStats,
+    Submitted,
+)
+from serve_app.jobs.protocols import AttemptRecorder, Jobs, JobStore, Step
+from serve_app.settings import JobSettings
+from serve_app.transcript.protocols import MediaStore
+from serve_app.transcript.types import ChunkTranscribed, TranscriptionFinished
+
+logger = logging.getLogger(__name__)
+
+LAST = frozenset({"done", "failed", "cancelled"})  # kinds of the event that no other follows
+SLICE_S = 10.0  # a call that lasted longer would hold up the drain of its replica
+SLICE_EVENTS = 500  # what a call may give ahead of a reader who is slow
+POLL_S = 1.0  # how long an event that another process wrote may lie unseen
+
+
+class JobService(Jobs, AttemptRecorder):
+    """
+    The store's verbs, and who is to be woken by each.
+
+    Args:
+        slice_s: How long one call of `events` lasts.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        media: MediaStore,
+        hub: Hub,
+        dispatcher: Dispatcher,
+        forecast: Forecast,
+        settings: JobSettings,
+        *,
+        slice_s: float = SLICE_S,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self._store = store
+        self._media = media
+        self._hub = hub
+        self._dispatcher = dispatcher
+        self._forecast = forecast
+        self._settings = settings
+        self._slice_s = slice_s
+        self._poll_s = poll_s
+
+    # For the HTTP layer.
+
+    async def submit(self, new: NewJob) -> Submitted:
+        submitted = await self._store.submit(new)
+        self._dispatcher.wake()
+        return replace(submitted, job=self._with_eta(submitted.job))
+
+    async def get(self, job_id: str, owner: Owner) -> JobDetails:
+        """
+        A job and its text so far; under zero retention the text of an ended job is given once.
+
+        Raises:
+            JobNotFound: As the store's `get`.
+        """
+        details = await self._details(await self._store.get(job_id, owner))
+        if self._settings.zero_retention and details.job.status.ended and not details.job.forgotten:
+            await self._store.forget_text(job_id)
+        return details
+
+    async def page(self, query: JobQuery, owner: Owner) -> JobPage:
+        page = await self._store.page(query, owner)
+        return replace(page, jobs=tuple(map(self._with_eta, page.jobs)))
+
+    async def cancel(self, job_id: str, owner: Owner) -> JobDetails:
+        job = await self._store.cancel(job_id, owner)
+        self._stopped(job_id)
+        return await self._details(job)
+
+    async def purge(self, job_id: str, owner: Owner) -> None:
+        media = await self._store.purge(job_id, owner)
+        self._stopped(job_id)
+        if media is not None:
+            try:
+                await self._media.delete(media)
+            except MediaUnavailable as error:  # nothing refers to it any more, so it will be found as an orphan
+                logger.warning("job %s: its audio could not be deleted yet: %s", job_id, error.message)
+
+    async def events(self, job_id: str, owner: Owner, *, after_seq: int) -> AsyncGenerator[Event, None]:
+        job = await self._store.get(job_id, owner)
+        if job.status.ended:
+            after_seq = await self._before_the_last(job_id, after_seq)
+        async with aclosing(self._follow(job_id, after_seq)) as events:
+            async for event in events:
+                yield event
+                if event.kind in LAST:
+                    return
+
+    async def deliveries(self, job_id: str, owner: Owner) -> Sequence[Delivery]:
+        return await self._store.deliveries(job_id, owner)
+
+    async def resend(self, job_id: str, delivery_id: str, owner: Owner) -> Delivery:
+        delivery = await self._store.resend(job_id, delivery_id, owner)
+        self._hub.ring_end(job_id)
+        return delivery
+
+    async def stats(self) -> QueueStats:
+        return await self._store.stats()
+
+    # For runners.
+
+    async def record(self, lease: Lease, step: Step) -> None:
+        await self._store.record(lease, step)
+        if isinstance(step, TranscriptionFinished):
+            self._forecast.ended(await self._store.get(lease.job_id))
+            self._hub.ring_end(lease.job_id)
+            return
+        if isinstance(step, ChunkTranscribed):
+            self._forecast.heard(lease.job_id, step.end)
+        self._hub.ring(lease.job_id)
+
+    async def extend(self, lease: Lease) -> None:
+        await self._store.extend(lease, lease_s=self._settings.lease_s)
+
+    async def _details(self, job: Job) -> JobDetails:
+        return JobDetails(self._with_eta(job), await self._store.chunks(job.job_id))
+
+    def _with_eta(self, job: Job) -> Job:
+        return replace(job, eta_s=self._forecast.eta_s(job))
+
+    def _stopped(self, job_id: str) -> None:
+        self._dispatcher.stop(job_id)
+        self._forecast.forget(job_id)
+        self._hub.ring_end(job_id)
+
+    async def _follow(self, job_id: str, after_seq: int) -> AsyncGenerator[Event, None]:
+        """Events as they come, for a slice."""
+        ends_at_s = asyncio.get_running_loop().time() + self._slice_s
+        left = SLICE_EVENTS
+        with self._hub.listen(job_id) as bell:
+            while left > 0:
+                events = await self._store.events(job_id, after_seq=after_seq, limit=left)
+                for event in events:
+                    yield event
+                    after_seq, left = event.seq, left - 1
+                left_s = ends_at_s - asyncio.get_running_loop().time()
+                if left_s <= 0:
+                    return
+                if not events:
+                    await bell.wait(min(left_s, self._poll_s))
+
+    async def _before_the_last(self, job_id: str, after_seq: int) -> int:
+        """Where to go on in a job that has ended, so that its last event is given even to one who says to have it."""
+        for seq in (after_seq, after_seq - 1):
+            if await self._store.events(job_id, after_seq=seq, limit=1):
+                return seq
+        return 0  # it was never that far: from the start
