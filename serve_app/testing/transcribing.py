@@ -1,21 +1,13 @@
-"""
-Stand-ins for the parts that need a model, a cluster or time.
-
-They are part of the product: whoever builds on rayscribe tests against them, as its own tests do.
-"""
+"""A recogniser and a transcriber that never listen."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-import wave
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from serve_app.errors import AudioTooShort, InvalidAudio
-from serve_app.transcript.protocols import InlineMedia, MediaReference, MediaStore, Recognizer, StoredMedia, Transcriber
+from serve_app.testing.media import wav_duration_s
+from serve_app.transcript.protocols import InlineMedia, MediaReference, Recognizer, StoredMedia, Transcriber
 from serve_app.transcript.types import (
     SAMPLE_RATE_HZ,
     ChunkRequest,
@@ -36,19 +28,6 @@ from serve_app.transcript.types import (
 SENTENCES = (" A stand-in never listens.", " It says the same to everyone;", " that makes it easy to test.")
 PROBABILITY = 0.9
 LOGPROB = -0.2
-
-
-class FakeClock:
-    """A clock that stands still until it is told to go."""
-
-    def __init__(self, now_s: float = 1000.0) -> None:
-        self.now_s = now_s
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    def advance(self, seconds: float) -> None:
-        self.now_s += seconds
 
 
 def told_length(request: ChunkRequest) -> str:
@@ -156,37 +135,6 @@ class FakeTranscriber(Transcriber):
         )
 
 
-class InMemoryMediaStore(MediaStore):
-    """
-    Keeps uploads in memory.
-
-    Attributes:
-        files: What lies there now.
-        saved: How many uploads ever came.
-    """
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.saved = 0
-
-    async def save(self, blocks: AsyncIterable[bytes]) -> StoredMedia:
-        data = b"".join([block async for block in blocks])
-        self.saved += 1
-        media = StoredMedia(f"memory/{self.saved}")
-        self.files[media.path] = data
-        return media
-
-    async def delete(self, media: StoredMedia) -> None:
-        self.files.pop(media.path, None)
-
-    async def older_than(self, age_s: float) -> Sequence[StoredMedia]:
-        """All of it: nothing is known of ages here."""
-        return [StoredMedia(path) for path in self.files]
-
-    def read(self, media: StoredMedia) -> bytes:
-        return self.files[media.path]
-
-
 def recognized(text: str, duration_s: float, options: DecodingOptions) -> RecognizedChunk:
     """What a recogniser would give for this text, words spread evenly over the chunk."""
     words = text.split()
@@ -223,35 +171,6 @@ def segment(heard: RecognizedChunk, start: float, duration_s: float, channel: in
         channel=channel,
         words=tuple(word.shifted(start) for word in heard.words),
     )
-
-
-def silent_wav(duration_s: float, *, channels: int = 1) -> bytes:
-    """A WAV file of digital silence."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as wav:
-        wav.setnchannels(channels)
-        wav.setsampwidth(2)
-        wav.setframerate(SAMPLE_RATE_HZ)
-        wav.writeframes(np.zeros(round(duration_s * SAMPLE_RATE_HZ) * channels, np.int16).tobytes())
-    return file.getvalue()
-
-
-def wav_duration_s(data: bytes) -> float:
-    """
-    How long a WAV file is.
-
-    Raises:
-        InvalidAudio: It is none.
-        AudioTooShort: Less than 0.1 s.
-    """
-    try:
-        with wave.open(io.BytesIO(data)) as wav:
-            duration_s: float = wav.getnframes() / wav.getframerate()
-    except (wave.Error, EOFError, ZeroDivisionError) as error:
-        raise InvalidAudio("The file is no audio that can be decoded.", param="file") from error
-    if duration_s < 0.1:
-        raise AudioTooShort(f"The audio is {duration_s:.3f} s long; the shortest is 0.1 s.", param="file")
-    return duration_s
 
 
 def _words(texts: Sequence[str], duration_s: float) -> tuple[Word, ...]:

@@ -1,0 +1,259 @@
+"""
+The state machine of a job: what each verb of a `JobStore` does to one, as pure functions.
+
+A store loads a `Record`, asks here what becomes of it, and keeps the `Change` in one transaction. So every store follows the
+same rules, and has only to be good at keeping.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from serve_app.errors import IdempotencyMismatch, InvalidRequest, JobNotFound, LeaseLost
+from serve_app.jobs.job import (
+    Claim,
+    Delivery,
+    DeliveryStatus,
+    Event,
+    Idempotency,
+    Job,
+    JobError,
+    JobSource,
+    Lease,
+    MediaFetched,
+    NewJob,
+    Owner,
+    Status,
+    WaitingFor,
+)
+from serve_app.jobs.protocols import Step
+from serve_app.jobs.rendering import segment_object
+from serve_app.transcript.protocols import StoredMedia
+from serve_app.transcript.types import ChunkTranscribed, TranscriptionFinished
+
+MOST_BEFORE_THE_END = 99  # percent
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A job as a store keeps it."""
+
+    job: Job
+    number: int  # the later submitted, the higher
+    turn: int  # in the queue of its priority
+    source: JobSource | None  # None once its audio is gone
+    idempotency: Idempotency | None = None
+    lease: Lease | None = None  # while running
+    not_before: datetime | None = None  # while queued
+    segments: int = 0  # so many there are
+    events: int = 0  # so many there were
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a verb does to a job, to be kept as a whole."""
+
+    record: Record
+    events: tuple[Event, ...] = ()
+    chunk: ChunkTranscribed | None = None
+    delivery: Delivery | None = None
+
+
+def submitted(new: NewJob, *, number: int, turn: int, now: datetime) -> Change:
+    job = Job(
+        job_id=new.job_id,
+        owner=new.owner,
+        status=Status.QUEUED,
+        options=new.options,
+        priority=new.priority,
+        created_at=now,
+        webhook_url=new.webhook_url,
+        size_bytes=new.size_bytes,
+    )
+    record = Record(job, number, turn, new.source, new.idempotency)
+    return _telling(record, ("queued", {}), now=now)
+
+
+def check_repeated(new: NewJob, known: Record) -> None:
+    """
+    Raises:
+        IdempotencyMismatch: What was submitted under this key, or this id, is something else.
+    """
+    if known.job.owner != new.owner or (known.idempotency or new.idempotency) != new.idempotency:
+        raise IdempotencyMismatch(
+            "The Idempotency-Key was used before, for another request. Send a new key, or the same request.",
+            param="Idempotency-Key",
+        )
+
+
+def check_visible(record: Record | None, job_id: str, owner: Owner) -> Record:
+    """
+    Raises:
+        JobNotFound: There is none, or it is somebody else's.
+    """
+    if record is None or owner not in (None, record.job.owner):
+        raise JobNotFound(f"There is no job {job_id}.", param="job_id")
+    return record
+
+
+def check_lease(record: Record | None, lease: Lease, now: datetime) -> Record:
+    """
+    Raises:
+        LeaseLost: The job is gone, or not running under this lease any more.
+    """
+    held = record.lease if record else None
+    if record is None or held is None or held.token != lease.token or held.expires_at <= now:
+        raise LeaseLost(f"The lease of job {lease.job_id} is lost.")
+    return record
+
+
+def next_turn(*, served: int, owners_last: int) -> int:
+    """
+    The turn of an owner's new job, by start-time fair queueing.
+
+    Args:
+        served: The turn that is served now.
+        owners_last: The highest that the owner was given, of those served or still queued.
+    """
+    return max(served, owners_last + 1)
+
+
+def claimed(record: Record, *, lease_s: float, now: datetime) -> Record:
+    job = replace(
+        record.job,
+        status=Status.RUNNING,
+        attempts=record.job.attempts + 1,
+        started_at=record.job.started_at or now,
+        waiting_for=None,
+    )
+    lease = Lease(job.job_id, token=uuid4().hex, expires_at=now + timedelta(seconds=lease_s))
+    return replace(record, job=job, lease=lease, not_before=None)
+
+
+def claim_of(record: Record, known: Sequence[ChunkTranscribed]) -> Claim:
+    """What the runner of a claimed job gets."""
+    assert record.lease is not None
+    assert record.source is not None, "audio is deleted after the end only"
+    return Claim(record.lease, record.job.attempts, record.source, record.job.options, tuple(known))
+
+
+def extended(record: Record, lease: Lease, *, lease_s: float, now: datetime) -> Record:
+    return replace(record, lease=replace(lease, expires_at=now + timedelta(seconds=lease_s)))
+
+
+def recorded(record: Record, step: Step, *, now: datetime) -> Change:
+    """A step of the attempt that holds the lease; a chunk must not be a known one."""
+    if isinstance(step, MediaFetched):
+        return Change(replace(record, source=step.media, job=replace(record.job, size_bytes=step.size_bytes)))
+    if isinstance(step, ChunkTranscribed):
+        return _chunk_recorded(record, step, now)
+    return ended(record, Status.DONE, end=step, now=now)
+
+
+def requeued(record: Record) -> Record:
+    return replace(record, job=replace(record.job, status=Status.QUEUED), lease=None, not_before=None)
+
+
+def released(
+    record: Record, *, not_before: datetime | None, waiting_for: WaitingFor | None, error: JobError | None
+) -> Record:
+    job = replace(record.job, waiting_for=waiting_for, error=error)
+    return replace(requeued(replace(record, job=job)), not_before=not_before)
+
+
+def ended(
+    record: Record,
+    status: Status,
+    *,
+    now: datetime,
+    end: TranscriptionFinished | None = None,
+    error: JobError | None = None,
+) -> Change:
+    job = replace(
+        record.job,
+        status=status,
+        completed_at=now,
+        waiting_for=None,
+        end=end,
+        error=error,
+        progress=100 if status is Status.DONE else record.job.progress,
+        duration_s=end.duration_s if end else record.job.duration_s,
+    )
+    # The URL may be signed, and so a secret: it is not kept longer than it is needed.
+    source = record.source if isinstance(record.source, StoredMedia) else None
+    record = replace(record, job=job, source=source, lease=None, not_before=None)
+    told = {"code": error.code, "message": error.message} if error else {}
+    return replace(_telling(record, (status.value, told), now=now), delivery=_delivery(job, now))
+
+
+def resent(delivery: Delivery, now: datetime) -> Delivery:
+    return Delivery(
+        delivery_id=delivery.delivery_id,
+        job_id=delivery.job_id,
+        url=delivery.url,
+        kind=delivery.kind,
+        status=DeliveryStatus.PENDING,
+        created_at=delivery.created_at,
+        next_attempt_at=now,
+    )
+
+
+def cursor_after(record: Record) -> str:
+    """The cursor of the page that comes after this job."""
+    return f"{record.number:x}"
+
+
+def number_before(cursor: str | None) -> int | None:
+    """
+    The jobs of the page have lower numbers than this.
+
+    Raises:
+        InvalidRequest: The cursor is none of ours.
+    """
+    if cursor is None:
+        return None
+    if not re.fullmatch("[0-9a-f]{1,15}", cursor):
+        raise InvalidRequest("The cursor is not one of `next_cursor`.", param="cursor")
+    return int(cursor, 16)
+
+
+def _chunk_recorded(record: Record, chunk: ChunkTranscribed, now: datetime) -> Change:
+    percent = max(record.job.progress, _percent(chunk))
+    told: list[tuple[str, dict[str, Any]]] = [
+        ("segment", segment_object(index, segment)) for index, segment in enumerate(chunk.segments, record.segments)
+    ]
+    if percent != record.job.progress:
+        told.append(("progress", {"percent": percent}))
+    job = replace(record.job, progress=percent, duration_s=chunk.declared_s or record.job.duration_s)
+    record = replace(record, job=job, segments=record.segments + len(chunk.segments))
+    return replace(_telling(record, *told, now=now), chunk=chunk)
+
+
+def _percent(chunk: ChunkTranscribed) -> int:
+    return min(MOST_BEFORE_THE_END, int(100 * chunk.end / chunk.declared_s)) if chunk.declared_s else 0
+
+
+def _telling(record: Record, *told: tuple[str, dict[str, Any]], now: datetime) -> Change:
+    events = tuple(
+        Event(record.job.job_id, seq, kind, now, data) for seq, (kind, data) in enumerate(told, record.events + 1)
+    )
+    return Change(replace(record, events=record.events + len(events)), events)
+
+
+def _delivery(job: Job, now: datetime) -> Delivery | None:
+    if job.webhook_url is None:
+        return None
+    return Delivery(
+        delivery_id=f"msg_{uuid4().hex}",
+        job_id=job.job_id,
+        url=job.webhook_url,
+        kind=f"job.{job.status.value}",
+        status=DeliveryStatus.PENDING,
+        created_at=now,
+        next_attempt_at=now,
+    )

@@ -1,0 +1,296 @@
+"""A job store in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from serve_app.errors import DeliveryNotFound, Superseded
+from serve_app.jobs import machine
+from serve_app.jobs.job import (
+    Claim,
+    Delivery,
+    DeliveryStatus,
+    Event,
+    Job,
+    JobError,
+    JobPage,
+    JobQuery,
+    Lease,
+    NewJob,
+    Owner,
+    Priority,
+    QueueStats,
+    Status,
+    Submitted,
+    WaitingFor,
+)
+from serve_app.jobs.machine import Change, Record
+from serve_app.jobs.protocols import Clock, JobStore, Step
+from serve_app.transcript.protocols import StoredMedia
+from serve_app.transcript.types import ChunkTranscribed
+
+
+@dataclass
+class _Kept:
+    """A job with all that belongs to it."""
+
+    record: Record
+    chunks: dict[tuple[int, int], ChunkTranscribed] = field(default_factory=dict)  # by channel and index
+    events: list[Event] = field(default_factory=list)
+    deliveries: dict[str, Delivery] = field(default_factory=dict)
+
+    @property
+    def job(self) -> Job:
+        return self.record.job
+
+    def apply(self, change: Change) -> None:
+        self.record = change.record
+        self.events.extend(change.events)
+        if change.chunk:
+            self.chunks[change.chunk.channel, change.chunk.index] = change.chunk
+        if change.delivery:
+            self.deliveries[change.delivery.delivery_id] = change.delivery
+
+    def ordered_chunks(self) -> tuple[ChunkTranscribed, ...]:
+        return tuple(sorted(self.chunks.values(), key=lambda c: (c.start, c.channel, c.index)))
+
+
+class InMemoryJobStore(JobStore):
+    """Keeps jobs as long as the process lives. No verb awaits anything, so each is one transaction."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._jobs: dict[str, _Kept] = {}
+        self._submits = 0
+        self._epoch = 0
+        self._served: dict[tuple[Priority, str], int] = {}  # the last turn, by owner
+
+    async def take_over(self) -> int:
+        for kept in self._jobs.values():
+            if not kept.job.status.ended:
+                kept.record = machine.requeued(kept.record)
+        now = self._clock()
+        for delivery in self._pending():
+            self._keep(replace(delivery, next_attempt_at=min(now, delivery.next_attempt_at or now)))
+        self._epoch += 1
+        return self._epoch
+
+    async def submit(self, new: NewJob) -> Submitted:
+        if known := self._known(new):
+            machine.check_repeated(new, known.record)
+            return Submitted(self._placed(known.record), created=False)
+        self._submits += 1
+        change = machine.submitted(new, number=self._submits, turn=self._next_turn(new), now=self._clock())
+        kept = self._jobs[new.job_id] = _Kept(change.record)
+        kept.apply(change)
+        return Submitted(self._placed(kept.record), created=True)
+
+    async def get(self, job_id: str, owner: Owner = None) -> Job:
+        return self._placed(self._visible(job_id, owner).record)
+
+    async def page(self, query: JobQuery, owner: Owner = None) -> JobPage:
+        before = machine.number_before(query.cursor)
+        found = [
+            kept.record
+            for kept in reversed(self._jobs.values())
+            if owner in (None, kept.job.owner)
+            and query.status in (None, kept.job.status)
+            and (before is None or kept.record.number < before)
+        ]
+        shown = found[: query.limit]
+        more = len(found) > len(shown) > 0
+        return JobPage(tuple(map(self._placed, shown)), machine.cursor_after(shown[-1]) if more else None)
+
+    async def chunks(self, job_id: str) -> tuple[ChunkTranscribed, ...]:
+        kept = self._jobs.get(job_id)
+        return kept.ordered_chunks() if kept else ()
+
+    async def claim(self, epoch: int, *, lease_s: float, only: Priority | None = None) -> Claim | None:
+        self._check_epoch(epoch)
+        now = self._clock()
+        due = [
+            kept
+            for kept in self._jobs.values()
+            if kept.job.status is Status.QUEUED
+            and only in (None, kept.job.priority)
+            and (kept.record.not_before or now) <= now
+        ]
+        if not due:
+            return None
+        kept = min(due, key=lambda k: _place(k.record))
+        kept.record = machine.claimed(kept.record, lease_s=lease_s, now=now)
+        lane = (kept.job.priority, kept.job.owner)
+        self._served[lane] = max(kept.record.turn, self._served.get(lane, 0))
+        return machine.claim_of(kept.record, kept.ordered_chunks())
+
+    async def extend(self, lease: Lease, *, lease_s: float) -> Lease:
+        kept = self._leased(lease)
+        kept.record = machine.extended(kept.record, lease, lease_s=lease_s, now=self._clock())
+        assert kept.record.lease is not None
+        return kept.record.lease
+
+    async def record(self, lease: Lease, step: Step) -> None:
+        kept = self._leased(lease)
+        if isinstance(step, ChunkTranscribed) and (step.channel, step.index) in kept.chunks:
+            return
+        kept.apply(machine.recorded(kept.record, step, now=self._clock()))
+
+    async def release(
+        self,
+        lease: Lease,
+        *,
+        not_before: datetime | None = None,
+        waiting_for: WaitingFor | None = None,
+        error: JobError | None = None,
+    ) -> None:
+        kept = self._leased(lease)
+        kept.record = machine.released(kept.record, not_before=not_before, waiting_for=waiting_for, error=error)
+
+    async def fail(self, lease: Lease, error: JobError) -> None:
+        kept = self._leased(lease)
+        kept.apply(machine.ended(kept.record, Status.FAILED, error=error, now=self._clock()))
+
+    async def cancel(self, job_id: str, owner: Owner = None) -> Job:
+        kept = self._visible(job_id, owner)
+        if not kept.job.status.ended:
+            kept.apply(machine.ended(kept.record, Status.CANCELLED, now=self._clock()))
+        return kept.job
+
+    async def purge(self, job_id: str, owner: Owner = None) -> StoredMedia | None:
+        self._visible(job_id, owner)
+        source = self._jobs.pop(job_id).record.source
+        if not isinstance(source, StoredMedia) or await self.holds(source):
+            return None
+        return source
+
+    async def requeue_expired(self) -> int:
+        now = self._clock()
+        expired = [k for k in self._jobs.values() if k.record.lease and k.record.lease.expires_at <= now]
+        for kept in expired:
+            kept.record = machine.requeued(kept.record)
+        return len(expired)
+
+    async def next_due_at(self) -> datetime | None:
+        now = self._clock()
+        queued = (k.record.not_before or now for k in self._jobs.values() if k.job.status is Status.QUEUED)
+        leased = (k.record.lease.expires_at for k in self._jobs.values() if k.record.lease)
+        return min((*queued, *leased), default=None)
+
+    async def stats(self, owner: Owner = None) -> QueueStats:
+        jobs = [kept.job for kept in self._jobs.values() if owner in (None, kept.job.owner)]
+        queued = [job.created_at for job in jobs if job.status is Status.QUEUED]
+        running = sum(job.status is Status.RUNNING for job in jobs)
+        return QueueStats(len(queued), running, min(queued, default=None))
+
+    async def events(self, job_id: str, *, after_seq: int, limit: int) -> Sequence[Event]:
+        kept = self._jobs.get(job_id)
+        return [event for event in kept.events if event.seq > after_seq][:limit] if kept else []
+
+    async def spent_media(self, *, kept: timedelta, limit: int) -> Sequence[tuple[str, StoredMedia]]:
+        ended = self._ended(kept)
+        needed = {job.record.source for job_id, job in self._jobs.items() if job_id not in ended}
+        spent = [(job_id, self._jobs[job_id].record.source) for job_id in ended]
+        return [(job_id, m) for job_id, m in spent if isinstance(m, StoredMedia) and m not in needed][:limit]
+
+    async def forget_media(self, job_id: str) -> None:
+        if kept := self._jobs.get(job_id):
+            kept.record = replace(kept.record, source=None)
+
+    async def forget_text(self, job_id: str) -> None:
+        if kept := self._jobs.get(job_id):
+            kept.record = replace(kept.record, job=replace(kept.job, forgotten=True))
+            kept.chunks.clear()
+            kept.events = [event for event in kept.events if event.kind != "segment"]
+
+    async def ended_before(self, kept: timedelta, *, limit: int, forgotten: bool = True) -> Sequence[str]:
+        return [job_id for job_id in self._ended(kept) if forgotten or not self._jobs[job_id].job.forgotten][:limit]
+
+    async def holds(self, media: StoredMedia) -> bool:
+        return any(kept.record.source == media for kept in self._jobs.values())
+
+    async def deliveries(self, job_id: str, owner: Owner = None) -> Sequence[Delivery]:
+        return list(self._visible(job_id, owner).deliveries.values())
+
+    async def due_deliveries(self, epoch: int, *, limit: int) -> Sequence[Delivery]:
+        self._check_epoch(epoch)
+        now = self._clock()
+        due = [delivery for delivery in self._pending() if (delivery.next_attempt_at or now) <= now]
+        return sorted(due, key=lambda d: d.next_attempt_at or now)[:limit]
+
+    async def update_delivery(self, delivery: Delivery) -> None:
+        if kept := self._jobs.get(delivery.job_id):
+            kept.deliveries[delivery.delivery_id] = delivery
+
+    async def resend(self, job_id: str, delivery_id: str, owner: Owner = None) -> Delivery:
+        kept = self._visible(job_id, owner)
+        if delivery_id not in kept.deliveries:
+            raise DeliveryNotFound(f"Job {job_id} has no delivery {delivery_id}.", param="delivery_id")
+        self._keep(machine.resent(kept.deliveries[delivery_id], self._clock()))
+        return kept.deliveries[delivery_id]
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+    def _known(self, new: NewJob) -> _Kept | None:
+        if new.job_id in self._jobs:
+            return self._jobs[new.job_id]
+        if new.idempotency is None:
+            return None
+        return next((kept for kept in self._jobs.values() if _same_key(kept.record, new)), None)
+
+    def _next_turn(self, new: NewJob) -> int:
+        lane = (new.priority, new.owner)
+        queued = (
+            kept.record.turn
+            for kept in self._jobs.values()
+            if kept.job.status is Status.QUEUED and (kept.job.priority, kept.job.owner) == lane
+        )
+        served = max((turn for (priority, _), turn in self._served.items() if priority is new.priority), default=0)
+        return machine.next_turn(served=served, owners_last=max(self._served.get(lane, 0), *queued, 0))
+
+    def _placed(self, record: Record) -> Job:
+        """The job with its place in the queue."""
+        if record.job.status is not Status.QUEUED:
+            return record.job
+        queued = (kept.record for kept in self._jobs.values() if kept.job.status is Status.QUEUED)
+        return replace(record.job, queue_position=sum(_place(other) <= _place(record) for other in queued))
+
+    def _visible(self, job_id: str, owner: Owner) -> _Kept:
+        kept = self._jobs.get(job_id)
+        machine.check_visible(kept.record if kept else None, job_id, owner)
+        return self._jobs[job_id]
+
+    def _leased(self, lease: Lease) -> _Kept:
+        kept = self._jobs.get(lease.job_id)
+        machine.check_lease(kept.record if kept else None, lease, self._clock())
+        return self._jobs[lease.job_id]
+
+    def _check_epoch(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            raise Superseded("Another Coordinator has taken over.")
+
+    def _ended(self, kept: timedelta) -> list[str]:
+        until = self._clock() - kept
+        ended = ((k.job.completed_at, job_id) for job_id, k in self._jobs.items() if k.job.completed_at)
+        return [job_id for completed_at, job_id in sorted(ended) if completed_at <= until]
+
+    def _pending(self) -> Iterator[Delivery]:
+        for kept in self._jobs.values():
+            for delivery in list(kept.deliveries.values()):
+                if delivery.status is DeliveryStatus.PENDING:
+                    yield delivery
+
+    def _keep(self, delivery: Delivery) -> None:
+        self._jobs[delivery.job_id].deliveries[delivery.delivery_id] = delivery
+
+
+def _place(record: Record) -> tuple[int, int, int]:
+    """In the queue; lower comes first."""
+    return record.job.priority.rank, record.turn, record.number
+
+
+def _same_key(record: Record, new: NewJob) -> bool:
+    known = record.idempotency
+    return bool(known and new.idempotency and known.key == new.idempotency.key and record.job.owner == new.owner)
