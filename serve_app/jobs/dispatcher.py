@@ -73,28 +73,22 @@ class Dispatcher:
         if run := self._runs.get(job_id):
             run.task.cancel()
 
-    async def run(self, runner: JobRunner) -> None:
+    async def run(self, epoch: int, runner: JobRunner) -> None:
         """
         Dispatch until cancelled, or until another Coordinator takes over.
 
         However it ends, its attempts end too, and their jobs are queued again.
+
+        Args:
+            epoch: What the store's `take_over` gave.
         """
         try:
-            epoch = await self._take_over()
             while True:
                 await self._bell.wait(await self._step(epoch, runner))
         except Superseded:
             logger.warning("another Coordinator has taken over; this one gives no more jobs to runners")
         finally:
             await self._stop_all()
-
-    async def _take_over(self) -> int:
-        while True:
-            try:
-                return await self._store.take_over()
-            except StoreUnavailable as error:
-                logger.error("cannot take over the jobs: %s", error.message)
-                await self._bell.wait(STORE_RETRY_S)
 
     async def _step(self, epoch: int, runner: JobRunner) -> float:
         """Fill the places; gives after how many seconds to look again."""

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from serve_app.errors import JobNotFound, MediaUnavailable, StoreUnavailable
 from serve_app.jobs.hub import ENDED, Hub
-from serve_app.jobs.job import DeliveryStatus
-from serve_app.jobs.protocols import JobStore
+from serve_app.jobs.job import DeliveryStatus, Job
+from serve_app.jobs.protocols import Clock, JobStore
 from serve_app.settings import JobSettings
 from serve_app.transcript.protocols import MediaStore
 
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 SWEEP_S = 30.0  # how long something may lie that is no longer to be kept
 ORPHANS_S = 600.0  # how often orphans are looked for: it lists the whole media store
 AT_ONCE = 100  # rows of one look
+GRACE_S = 10.0  # for a reader whose connection broke, and who asks again
 ORPHAN_S = 3600.0  # younger audio may belong to a request in progress, or to a job that is just being submitted
 
 
@@ -30,11 +31,18 @@ class Retention:
     What cannot be deleted is tried again by the next sweep.
     """
 
-    def __init__(self, store: JobStore, media: MediaStore, hub: Hub, settings: JobSettings) -> None:
+    def __init__(self, store: JobStore, media: MediaStore, hub: Hub, settings: JobSettings, clock: Clock) -> None:
         self._store = store
         self._media = media
         self._hub = hub
         self._settings = settings
+        self._clock = clock
+        self._read: dict[str, datetime] = {}  # results that somebody fetched, and when first
+
+    def was_read(self, job: Job) -> None:
+        """Somebody fetched the result of a job that has ended: under zero retention its text goes soon."""
+        if self._settings.zero_retention and not job.forgotten:
+            self._read.setdefault(job.job_id, self._clock())
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -59,7 +67,7 @@ class Retention:
         with self._hub.listen(ENDED) as bell:
             while True:
                 await self.sweep()
-                await bell.wait(SWEEP_S)
+                await bell.wait(GRACE_S if self._read else SWEEP_S)
 
     async def _keep_finding_orphans(self) -> None:
         while True:
@@ -74,9 +82,13 @@ class Retention:
                 await self._store.forget_media(job_id)
 
     async def _spent_text(self) -> None:
-        """Under zero retention: of results that a webhook delivered, or that nobody fetched in time."""
+        """Under zero retention: of results that were fetched, that a webhook delivered, or that waited too long."""
         if not self._settings.zero_retention:
             return
+        now = self._clock()
+        for job_id in [j for j, at in self._read.items() if now - at >= timedelta(seconds=GRACE_S)]:
+            await self._store.forget_text(job_id)
+            del self._read[job_id]
         waited = timedelta(seconds=self._settings.zero_retention_s)
         await self._each(waited, self._store.forget_text, forgotten=False)
         for job_id in await self._store.ended_before(timedelta(0), limit=AT_ONCE, forgotten=False):

@@ -26,6 +26,7 @@ from serve_app.jobs.job import (
     Submitted,
 )
 from serve_app.jobs.protocols import AttemptRecorder, Jobs, JobStore, Step
+from serve_app.jobs.retention import Retention
 from serve_app.settings import JobSettings
 from serve_app.transcript.protocols import MediaStore
 from serve_app.transcript.types import ChunkTranscribed, TranscriptionFinished
@@ -53,6 +54,7 @@ class JobService(Jobs, AttemptRecorder):
         hub: Hub,
         dispatcher: Dispatcher,
         forecast: Forecast,
+        retention: Retention,
         settings: JobSettings,
         *,
         slice_s: float = SLICE_S,
@@ -63,6 +65,7 @@ class JobService(Jobs, AttemptRecorder):
         self._hub = hub
         self._dispatcher = dispatcher
         self._forecast = forecast
+        self._retention = retention
         self._settings = settings
         self._slice_s = slice_s
         self._poll_s = poll_s
@@ -76,14 +79,14 @@ class JobService(Jobs, AttemptRecorder):
 
     async def get(self, job_id: str, owner: Owner) -> JobDetails:
         """
-        A job and its text so far; under zero retention the text of an ended job is given once.
+        A job and its text so far; under zero retention the text of one that has ended goes soon after.
 
         Raises:
             JobNotFound: As the store's `get`.
         """
         details = await self._details(await self._store.get(job_id, owner))
-        if self._settings.zero_retention and details.job.status.ended and not details.job.forgotten:
-            await self._store.forget_text(job_id)
+        if details.job.status.ended:
+            self._retention.was_read(details.job)
         return details
 
     async def page(self, query: JobQuery, owner: Owner) -> JobPage:

@@ -1,0 +1,114 @@
+"""The owner of the job store: opens it, and runs what keeps the jobs going."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from serve_app.errors import CoordinatorUnavailable, RayscribeError, StoreUnavailable
+from serve_app.jobs.dispatcher import Dispatcher
+from serve_app.jobs.forecast import Forecast
+from serve_app.jobs.hub import Hub
+from serve_app.jobs.protocols import Clock, JobRunner, JobStore
+from serve_app.jobs.retention import Retention
+from serve_app.jobs.service import JobService
+from serve_app.settings import JobSettings
+from serve_app.transcript.protocols import MediaStore
+
+logger = logging.getLogger(__name__)
+
+Deliver = Callable[[JobStore, Hub, int], Coroutine[Any, Any, None]]
+"""Sends webhooks of an epoch until cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a Coordinator works with."""
+
+    open_store: Callable[[], Awaitable[JobStore]]
+    media: MediaStore
+    runner: JobRunner
+    deliver: Deliver
+    settings: JobSettings
+    clock: Clock
+    open_again_s: float = 5.0  # after the store could not be opened
+
+
+class Coordinator:
+    """
+    Keeps a `JobService` going from `start` to `close`.
+
+    A store that cannot be opened does not keep it from starting, because synchronous transcription needs no store: it says
+    what is wrong to whoever asks about jobs, and tries again.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._service: JobService | None = None
+        self._why_not: RayscribeError = CoordinatorUnavailable("The jobs are being opened; try again.", retry_after_s=2)
+        self._running: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        # A context of its own: Serve cancels whatever was started in the context of a request that is cancelled.
+        self._running = asyncio.create_task(self._run(), context=contextvars.Context())
+
+    async def close(self) -> None:
+        """Queue again what runs, and let go of the store."""
+        if self._running:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    @property
+    def jobs(self) -> JobService:
+        """
+        Raises:
+            StoreUnavailable: It could not be opened; says what to do.
+            CoordinatorUnavailable: It is being opened.
+        """
+        if self._service is None:
+            raise self._why_not
+        return self._service
+
+    def check(self) -> None:
+        """
+        Raises:
+            BaseException: What ended the work before `close`; only a new process helps.
+        """
+        if self._running and self._running.done():
+            self._running.result()
+
+    async def _run(self) -> None:
+        store, epoch = await self._take_over()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(store.close)
+            await self._work(store, epoch)
+
+    async def _take_over(self) -> tuple[JobStore, int]:
+        while True:
+            try:
+                store = await self._parts.open_store()
+                try:
+                    return store, await store.take_over()
+                except BaseException:
+                    await store.close()
+                    raise
+            except StoreUnavailable as error:
+                logger.error("the job store cannot be opened: %s", error.message)
+                self._why_not = error
+            await asyncio.sleep(self._parts.open_again_s)
+
+    async def _work(self, store: JobStore, epoch: int) -> None:
+        parts, settings, hub = self._parts, self._parts.settings, Hub()
+        dispatcher = Dispatcher(store, hub, settings, parts.clock)
+        retention = Retention(store, parts.media, hub, settings, parts.clock)
+        forecast = Forecast(parts.clock, settings.max_running)
+        self._service = JobService(store, parts.media, hub, dispatcher, forecast, retention, settings)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(dispatcher.run(epoch, parts.runner))
+            tasks.create_task(retention.run())
+            tasks.create_task(parts.deliver(store, hub, epoch))

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from serve_app.errors import JobNotFound, MediaUnavailable
+from serve_app.jobs.job import DeliveryStatus
+from serve_app.jobs.retention import GRACE_S
+from serve_app.testing import InMemoryMediaStore
+from serve_app.transcript.protocols import StoredMedia
+from tests.unit.jobs.coordination import House, Shared, settled
+
+DAY_S = 86_400.0
+
+
+async def done_job(house: House, **more: object) -> str:
+    job_id = await house.submit(**more)
+    async with house.dispatching():
+        await house.follow(job_id)
+    return job_id
+
+
+async def test_audio_goes_when_the_job_ends() -> None:
+    house = House()
+    sweeping = asyncio.create_task(house.retention.run())
+    await settled()
+
+    await done_job(house)
+    await settled()
+    sweeping.cancel()
+
+    assert house.media.files == {}
+
+
+async def test_audio_of_unfinished_jobs_stays() -> None:
+    house = House()
+    await house.submit()
+    house.clock.advance(100 * DAY_S)
+
+    await house.retention.sweep()
+
+    assert len(house.media.files) == 1
+
+
+async def test_audio_is_kept_as_long_as_asked() -> None:
+    house = House(keep_audio_s=60)
+    await done_job(house)
+
+    house.clock.advance(59)
+    await house.retention.sweep()
+    before = len(house.media.files)
+    house.clock.advance(1)
+    await house.retention.sweep()
+
+    assert (before, len(house.media.files)) == (1, 0)
+
+
+async def test_audio_that_could_not_be_deleted_is_deleted_later() -> None:
+    class Away(InMemoryMediaStore):
+        away = True
+
+        async def delete(self, media: StoredMedia) -> None:
+            if self.away:
+                raise MediaUnavailable("The store is away.")
+            await super().delete(media)
+
+    house = House(Shared(media=Away))
+    await done_job(house)
+
+    await house.retention.sweep()
+    before = len(house.media.files)
+    Away.away = False
+    await house.retention.sweep()
+
+    assert (before, len(house.media.files)) == (1, 0)
+
+
+async def test_old_jobs_go_with_all_that_belongs_to_them() -> None:
+    house = House(keep_jobs_s=7 * DAY_S, keep_audio_s=30 * DAY_S)
+    job_id = await done_job(house)
+
+    house.clock.advance(7 * DAY_S)
+    await house.retention.sweep()
+
+    assert house.media.files == {}
+    with pytest.raises(JobNotFound):
+        await house.store.get(job_id)
+
+
+async def test_result_stays_readable_without_zero_retention() -> None:
+    house = House()
+    job_id = await done_job(house)
+    await house.service.get(job_id, None)
+    house.clock.advance(DAY_S)
+
+    await house.retention.sweep()
+
+    assert (await house.service.get(job_id, None)).chunks
+
+
+async def test_zero_retention_forgets_a_result_soon_after_it_was_fetched() -> None:
+    house = House(zero_retention=True)
+    job_id = await done_job(house)
+
+    first = await house.service.get(job_id, None)
+    await house.retention.sweep()
+    again = await house.service.get(job_id, None)  # the reader's connection may have broken
+    house.clock.advance(GRACE_S)
+    await house.retention.sweep()
+    late = await house.service.get(job_id, None)
+
+    assert first.chunks == again.chunks != ()
+    assert (late.chunks, late.job.forgotten) == ((), True)
+
+
+async def test_zero_retention_forgets_a_result_that_nobody_fetched_in_time() -> None:
+    house = House(zero_retention=True, zero_retention_s=600)
+    job_id = await done_job(house)
+
+    house.clock.advance(599)
+    await house.retention.sweep()
+    before = (await house.job(job_id)).forgotten
+    house.clock.advance(1)
+    await house.retention.sweep()
+
+    assert not before
+    assert (await house.job(job_id)).forgotten
+    assert await house.store.chunks(job_id) == ()
+
+
+async def test_zero_retention_forgets_a_result_that_a_webhook_delivered() -> None:
+    house = House(zero_retention=True)
+    job_id = await done_job(house, webhook_url="https://example.org/hook")
+    (delivery,) = await house.store.deliveries(job_id)
+
+    await house.retention.sweep()
+    before = (await house.job(job_id)).forgotten
+    await house.store.update_delivery(replace(delivery, status=DeliveryStatus.DELIVERED))
+    await house.retention.sweep()
+
+    assert not before
+    assert (await house.job(job_id)).forgotten
+
+
+async def test_zero_retention_keeps_no_audio_whatever_else_is_set() -> None:
+    house = House(zero_retention=True, keep_audio_s=DAY_S)
+    await done_job(house)
+
+    await house.retention.sweep()
+
+    assert house.media.files == {}
+
+
+async def test_orphaned_audio_goes_and_that_of_jobs_stays() -> None:
+    house = House()
+    job_id = await house.submit()
+    await house.media.save(_blocks())
+
+    await house.retention.delete_orphans()
+
+    assert len(house.media.files) == 1
+    async with house.dispatching():
+        assert (await house.follow(job_id))[-1].kind == "done"
+
+
+async def test_only_audio_older_than_an_hour_is_an_orphan() -> None:
+    asked: list[float] = []
+
+    class Noting(InMemoryMediaStore):
+        async def older_than(self, age_s: float) -> Sequence[StoredMedia]:
+            asked.append(age_s)
+            return []
+
+    house = House(Shared(media=Noting))
+
+    await house.retention.delete_orphans()
+
+    assert timedelta(seconds=asked[0]) >= timedelta(hours=1)
+
+
+async def _blocks() -> AsyncGenerator[bytes, None]:
+    yield b"audio"
