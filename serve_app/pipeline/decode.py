@@ -72,7 +72,7 @@ class DecoderPool:
 
     @asynccontextmanager
     async def _connection(self, media: MediaReference, request: DecodingRequest) -> AsyncIterator[DecoderConnection]:
-        descriptor = open_media(media)
+        descriptor = await open_media(media)
         try:
             decoder = await self._connect(descriptor, request)
         finally:
