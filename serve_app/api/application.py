@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
@@ -12,13 +14,14 @@ from starlette.responses import JSONResponse, Response
 
 from serve_app import __doc__ as description
 from serve_app import __version__
-from serve_app.api import audio, documents, models, system
+from serve_app.api import audio, documents, jobs, models, system, tus
 from serve_app.api.limits import BodyLimit, RequestLimiter
 from serve_app.api.middleware import LastResort, RequestIds
 from serve_app.api.pages import add_pages
 from serve_app.api.problems import answer
+from serve_app.api.resumable import ResumableUploads
 from serve_app.api.services import Services
-from serve_app.errors import RayscribeError
+from serve_app.errors import InvalidRequest, RayscribeError
 
 __all__ = ["Services", "create_app"]
 
@@ -47,8 +50,13 @@ def create_app(services: Services) -> FastAPI:
         max_retry_after_s=limits.max_retry_after_s,
         clock=services.clock,
     )
+    app.state.uploads = ResumableUploads(
+        Path(services.settings.data_dir) / "uploads-tus",
+        expires_s=services.settings.jobs.upload_expires_s,
+        now=services.now,
+    )
     _add_problems(app, limits.max_retry_after_s)
-    for routes in (audio, models, system):
+    for routes in (audio, jobs, tus, models, system):
         app.include_router(routes.router)
     app.add_api_route("/openapi.json", partial(_openapi, app), include_in_schema=False)
     if services.settings.http.enable_ui:
@@ -63,9 +71,21 @@ def _add_problems(app: FastAPI, max_retry_after_s: float) -> None:
     async def went_away(_: Request, error: Exception) -> Response:
         return Response(status_code=CLIENT_WENT_AWAY)
 
+    async def show_invalid(_: Request, error: Exception) -> Response:
+        return answer(_invalid_query(error))
+
+    app.add_exception_handler(RequestValidationError, show_invalid)
     for kind in (RayscribeError, HTTPException):
         app.add_exception_handler(kind, show)
     app.add_exception_handler(ClientDisconnect, went_away)
+
+
+def _invalid_query(error: Exception) -> InvalidRequest:
+    """What FastAPI found wrong with a query, as every other wrong field."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    param = str(first["loc"][-1])
+    return InvalidRequest(f"{param}: {first['msg']}.", param=param)
 
 
 async def _openapi(app: FastAPI) -> JSONResponse:

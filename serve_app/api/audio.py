@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from serve_app.api import documents
-from serve_app.api.auth import KeyDep
 from serve_app.api.catalogue import check_can_do, find_model
 from serve_app.api.events import text_events
 from serve_app.api.forms import parse, read_form
+from serve_app.api.places import StackDep
 from serve_app.api.schemas import AudioForm, TranscriptionForm, TranslationForm, no_diarizer
-from serve_app.api.services import LimiterDep, Services, ServicesDep
+from serve_app.api.services import Services, ServicesDep
 from serve_app.api.streams import EventStream, Relay, unless_gone
 from serve_app.api.uploads import media_of
 from serve_app.transcript.collect import collect
@@ -25,16 +23,6 @@ from serve_app.transcript.render import MEDIA_TYPES, Format, render
 from serve_app.transcript.types import TranscriptionOptions
 
 router = APIRouter(prefix="/v1/audio", tags=["audio"])
-
-
-async def request_stack(key: KeyDep, limiter: LimiterDep) -> AsyncIterator[contextlib.AsyncExitStack]:
-    """A place among the requests in progress, and all that is to be closed once the answer is out."""
-    with limiter.place(key):
-        async with contextlib.AsyncExitStack() as stack:
-            yield stack
-
-
-StackDep = Annotated[contextlib.AsyncExitStack, Depends(request_stack)]
 
 
 @dataclass(frozen=True, slots=True)

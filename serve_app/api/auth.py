@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import logging
 from collections.abc import Callable, Collection
@@ -15,6 +16,8 @@ from serve_app.errors import ConfigError, InvalidApiKey
 from serve_app.settings import AuthSettings, read_api_keys
 
 logger = logging.getLogger(__name__)
+
+OWNER_CHARACTERS = 32
 
 Fingerprint = tuple[int, int, int]
 
@@ -89,3 +92,11 @@ def _matching(given: str, keys: Collection[str]) -> str | None:
 
 
 KeyDep = Annotated[str | None, Depends(authorise)]
+
+
+def owner(key: KeyDep) -> str:
+    """Whose jobs and uploads these are: a fingerprint of the key, which is safe to keep; "" where no key is needed."""
+    return "" if key is None else hashlib.sha256(key.encode()).hexdigest()[:OWNER_CHARACTERS]
+
+
+OwnerDep = Annotated[str, Depends(owner)]

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
-from serve_app.api.schemas import AudioForm
 from serve_app.errors import ModelNotFound, UnsupportedLanguage
 from serve_app.settings import ModelSettings, Settings
 from serve_app.transcript.languages import language_name
 from serve_app.transcript.types import Task
+
+
+class Asked(Protocol):
+    """What a form asks of a model."""
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def language(self) -> str | None: ...
+
+    @property
+    def candidates(self) -> tuple[str, ...]: ...
 
 
 def find_model(settings: Settings, name: str) -> str:
@@ -25,7 +38,7 @@ def find_model(settings: Settings, name: str) -> str:
     return model_id
 
 
-def check_can_do(settings: Settings, model_id: str, form: AudioForm) -> None:
+def check_can_do(settings: Settings, model_id: str, form: Asked) -> None:
     """
     Refuse a language or a task that the model cannot do.
 

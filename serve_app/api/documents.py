@@ -13,25 +13,36 @@ from pydantic.json_schema import models_json_schema
 
 from serve_app.api import answers
 from serve_app.api.forms import FILE
+from serve_app.api.job_forms import AUDIO, JobForm
+from serve_app.api.job_schemas import (
+    DeliveryAnswer,
+    DeliveryList,
+    JobAnswer,
+    JobList,
+    SubmittedAnswer,
+)
 from serve_app.api.problems import codes
 from serve_app.api.schemas import LISTS, TranscriptionForm, TranslationForm
 
 REF = "#/components/schemas/{model}"
 SECURITY = {"bearer": {"type": "http", "scheme": "bearer"}}
 TEXT = {"schema": {"type": "string"}}
+EVENTS: dict[str, Any] = {}  # OpenAPI 3.1 has no words for a sequence of events
+
+WORDS = {460: "checksum mismatch"}  # tus's own; no registry has it
 
 Documents = dict[str, Any]
 
 
-def _ref(model: type[BaseModel]) -> dict[str, str]:
+def ref(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": REF.format(model=model.__name__)}
 
 
-def _errors(*statuses: int) -> dict[int | str, Documents]:
+def errors(*statuses: int) -> dict[int | str, Documents]:
     return {
         status: {
-            "description": ", ".join(sorted(codes(status))) or HTTPStatus(status).phrase.lower(),
-            "content": {"application/json": {"schema": _ref(answers.ErrorAnswer)}},
+            "description": ", ".join(sorted(codes(status))) or WORDS.get(status) or HTTPStatus(status).phrase.lower(),
+            "content": {"application/json": {"schema": ref(answers.ErrorAnswer)}},
             "headers": {"Retry-After": {"schema": {"type": "integer"}}} if status in (429, 503) else {},
         }
         for status in statuses
@@ -40,20 +51,20 @@ def _errors(*statuses: int) -> dict[int | str, Documents]:
 
 def _audio(form: type[BaseModel], shapes: list[type[BaseModel]], *, streams: bool) -> Documents:
     content: Documents = {
-        "application/json": {"schema": {"anyOf": [_ref(shape) for shape in shapes]}},
+        "application/json": {"schema": {"anyOf": [ref(shape) for shape in shapes]}},
         "text/plain": TEXT,
         "text/vtt": TEXT,
     }
     if streams:
-        content["text/event-stream"] = TEXT
+        content["text/event-stream"] = EVENTS
     return {
         "openapi_extra": {
             "security": [{"bearer": []}, {}],
-            "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _ref(form)}}},
+            "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": ref(form)}}},
         },
         "responses": {
             200: {"description": "The transcript, in the format asked for", "content": content},
-            **_errors(400, 401, 404, 408, 413, 429, 500, 503),
+            **errors(400, 401, 404, 408, 413, 429, 500, 503),
         },
     }
 
@@ -62,8 +73,9 @@ TRANSCRIPTIONS = _audio(
     TranscriptionForm, [answers.VerboseTranscript, answers.DiarizedTranscript, answers.JsonTranscript], streams=True
 )
 TRANSLATIONS = _audio(TranslationForm, [answers.VerboseTranscript, answers.JsonTranscript], streams=False)
-GUARDED: Documents = {"openapi_extra": {"security": [{"bearer": []}, {}]}, "responses": _errors(401)}
-GUARDED_ONE: Documents = {"openapi_extra": GUARDED["openapi_extra"], "responses": _errors(401, 404)}
+SECURITY_OF_ALL: Documents = {"security": [{"bearer": []}, {}]}
+GUARDED: Documents = {"openapi_extra": SECURITY_OF_ALL, "responses": errors(401)}
+GUARDED_ONE: Documents = {"openapi_extra": SECURITY_OF_ALL, "responses": errors(401, 404)}
 
 
 def openapi(app: FastAPI) -> Documents:
@@ -88,8 +100,13 @@ def _schemas() -> Documents:
         answers.JsonTranscript,
         answers.VerboseTranscript,
         answers.DiarizedTranscript,
+        JobAnswer,
+        JobList,
+        SubmittedAnswer,
+        DeliveryList,
+        DeliveryAnswer,
     ]
-    forms: list[type[BaseModel]] = [TranscriptionForm, TranslationForm]
+    forms: list[type[BaseModel]] = [TranscriptionForm, TranslationForm, JobForm]
     _, schema = models_json_schema([(model, "validation") for model in shown + forms], ref_template=REF)
     schemas: Documents = schema["$defs"]
     return {name: _form(s) if name.endswith("Form") else s for name, s in schemas.items()}
@@ -98,13 +115,15 @@ def _schemas() -> Documents:
 def _form(schema: Mapping[str, Any]) -> Documents:
     """Pydantic knows the fields; multipart adds the file, and OpenAI spells lists with brackets."""
     properties = {
-        f"{name}[]" if name in LISTS else name: _never_null(shown) for name, shown in schema["properties"].items()
+        f"{name}[]" if name in LISTS else name: never_null(shown) for name, shown in schema["properties"].items()
     }
     file = {"type": "string", "format": "binary", "description": "Audio or video, in any common format."}
+    if schema["title"] == JobForm.__name__:  # which may say where the audio is, instead
+        return {**schema, "properties": {AUDIO[0]: file, **properties}}
     return {**schema, "properties": {FILE: file, **properties}, "required": [FILE, *schema["required"]]}
 
 
-def _never_null(shown: Mapping[str, Any]) -> Documents:
+def never_null(shown: Mapping[str, Any]) -> Documents:
     """A form field can be absent, but it has no way to be null."""
     kinds = [kind for kind in shown.get("anyOf", ()) if kind != {"type": "null"}]
     rest = {key: value for key, value in shown.items() if key != "anyOf" and (key, value) != ("default", None)}

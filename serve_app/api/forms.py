@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from serve_app.errors import InvalidRequest
 
@@ -47,16 +47,35 @@ async def read_form(request: Request) -> tuple[UploadFile, list[tuple[str, str]]
     Raises:
         InvalidRequest: There is not one file, or the body's encoding is not what it says.
     """
-    try:
-        form = await request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS)
-    except ValueError as error:  # a charset that Python knows, but that is none for text
-        raise InvalidRequest("The body cannot be decoded with the charset it names.") from error
-    items = form.multi_items()
-    files = [value for name, value in items if isinstance(value, UploadFile) and name == FILE]
+    form = await read_multipart(request)
+    files = files_of(form, FILE)
     if len(files) != 1:
         await form.close()
         raise InvalidRequest(_why_no_file(request, len(files)), param=FILE)
-    return files[0], [(name, value if isinstance(value, str) else "") for name, value in items if name != FILE]
+    return files[0], pairs_of(form, FILE)
+
+
+async def read_multipart(request: Request) -> FormData:
+    """
+    A form, its files spooled to disk; whoever calls closes it.
+
+    Raises:
+        InvalidRequest: The body's encoding is not what it says.
+    """
+    try:
+        return await request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS)
+    except ValueError as error:  # a charset that Python knows, but that is none for text
+        raise InvalidRequest("The body cannot be decoded with the charset it names.") from error
+
+
+def files_of(form: FormData, *names: str) -> list[UploadFile]:
+    return [value for name, value in form.multi_items() if isinstance(value, UploadFile) and name in names]
+
+
+def pairs_of(form: FormData, *files: str) -> list[tuple[str, str]]:
+    """All fields but these, in the order they came."""
+    fields = [(name, value) for name, value in form.multi_items() if name not in files]
+    return [(name, value if isinstance(value, str) else "") for name, value in fields]
 
 
 def tree_of(pairs: Pairs, known: Container[str], refused: Mapping[str, str] = Fields.refused) -> dict[str, Any]:

@@ -38,12 +38,12 @@ class RequestLimiter:
         self._by_key: Counter[str] = Counter()
         self._refused = 0
         self._service_s: float | None = None
-        self._draining = False
+        self.draining = False
         self.in_progress = 0
 
     def drain(self) -> None:
         """Refuse whatever comes from now on; what is in progress goes on."""
-        self._draining = True
+        self.draining = True
 
     @contextlib.contextmanager
     def place(self, key: str | None) -> Iterator[None]:
@@ -54,7 +54,7 @@ class RequestLimiter:
             RateLimited: The key has all the places that one key may have.
             Overloaded: Every place is taken, or the service is stopping.
         """
-        if self._draining:
+        if self.draining:
             raise Overloaded("The service is stopping. Try again in a moment.", retry_after_s=RESTART_S)
         self._refuse_key(key)
         self._refuse_all()

@@ -48,7 +48,17 @@ PROBLEMS: Mapping[type[errors.RayscribeError], Problem] = {
     errors.RayscribeError: Problem(500, SERVER),
 }
 
-CODES = {404: "not_found", 405: "method_not_allowed", 422: "unprocessable"}
+CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "offset_mismatch",
+    412: "tus_version",
+    413: "audio_too_large",
+    415: "unsupported_media_type",
+    422: "unprocessable",
+    423: "upload_locked",
+    460: "checksum_mismatch",
+}
 LONGEST_RETRY_AFTER_S = 120  # the Python SDK gives up above it, and Node's sleeps as told
 
 

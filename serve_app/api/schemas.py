@@ -24,11 +24,10 @@ def _not_diarized(wanted: Format) -> Format:
     return wanted
 
 
-class AudioForm(Fields):
-    """What both audio routes take, besides the file."""
+class SpeechForm(Fields):
+    """How audio is to be transcribed, whatever is made of the transcript."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-    task: ClassVar[Task]
 
     model: str
     """A model id or alias from `/v1/models`."""
@@ -36,7 +35,6 @@ class AudioForm(Fields):
     """The language spoken: ISO 639-1 code, English name or BCP-47 tag, in any case. Detected if absent."""
     prompt: str = ""
     """Text that guides the style of every chunk."""
-    response_format: Format = Format.JSON
     temperature: Temperatures = 0.0
     """Sampling temperature. 0 tries the configured ladder in turn; several are a ladder of their own."""
     chunking_strategy: Strategy = None
@@ -52,10 +50,6 @@ class AudioForm(Fields):
     """Detect the language of each chunk."""
     channels: Channels = Channels.MIX
     """`separate` transcribes each channel by itself."""
-    max_line_width: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Characters in a line of a subtitle."""
-    max_line_count: Annotated[int, Field(ge=1, le=100)] | None = None
-    """Lines in a subtitle."""
 
     @model_validator(mode="before")
     @classmethod
@@ -70,31 +64,26 @@ class AudioForm(Fields):
     def candidates(self) -> tuple[str, ...]:
         return ()
 
-    @property
-    def layout(self) -> Layout:
-        return Layout(lines=Lines(self.max_line_width, self.max_line_count))
-
-    def options(self, settings: Settings, model_id: str) -> TranscriptionOptions:
+    def _options(
+        self, settings: Settings, model_id: str, *, task: Task, word_times: bool, logprobs: bool
+    ) -> TranscriptionOptions:
         return TranscriptionOptions(
-            decoding=self._decoding(settings, model_id),
+            decoding=DecodingOptions(
+                model_id=model_id,
+                task=task,
+                language=self.language,
+                languages=self.candidates,
+                beam_size=self.beam_size or settings.decoding.beam_size,
+                temperatures=_ladder(self.temperature, settings),
+                prompt=self.prompt,
+                hotwords=self.words_heard,
+                word_times=word_times,
+                logprobs=logprobs,
+            ),
             speech=self._speech(settings),
             channels=self.channels,
             condition_on_previous_text=self.condition_on_previous_text,
             multilingual=self.multilingual,
-        )
-
-    def _decoding(self, settings: Settings, model_id: str) -> DecodingOptions:
-        return DecodingOptions(
-            model_id=model_id,
-            task=self.task,
-            language=self.language,
-            languages=self.candidates,
-            beam_size=self.beam_size or settings.decoding.beam_size,
-            temperatures=_ladder(self.temperature, settings),
-            prompt=self.prompt,
-            hotwords=self.words_heard,
-            word_times=self.response_format in TIMED,
-            logprobs=self.layout.logprobs,
         )
 
     def _speech(self, settings: Settings) -> SpeechOptions:
@@ -104,6 +93,52 @@ class AudioForm(Fields):
             threshold=_or(given.threshold, default.threshold),
             min_silence_s=_or(_seconds(given.silence_duration_ms), default.min_silence_s),
             padding_s=_or(_seconds(given.prefix_padding_ms), default.padding_s),
+        )
+
+
+class HintedForm(SpeechForm):
+    """What OpenAI's transcriptions have beyond its translations, and jobs too."""
+
+    timestamp_granularities: tuple[Literal["word", "segment"], ...] = ()
+    """With `verbose_json`. `segment` if absent."""
+    include: tuple[Literal["logprobs"], ...] = ()
+    """With `json`."""
+    keywords: tuple[str, ...] = ()
+    """Words that are likely to be said."""
+    languages: tuple[Language, ...] = ()
+    """Languages that may be spoken; one of them is detected."""
+
+    @property
+    def words_heard(self) -> str:
+        return ", ".join(filter(None, (self.hotwords, *self.keywords)))
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.languages))
+
+
+class AudioForm(SpeechForm):
+    """What both audio routes take, besides the file."""
+
+    task: ClassVar[Task]
+
+    response_format: Format = Format.JSON
+    max_line_width: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Characters in a line of a subtitle."""
+    max_line_count: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Lines in a subtitle."""
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(lines=Lines(self.max_line_width, self.max_line_count))
+
+    def options(self, settings: Settings, model_id: str) -> TranscriptionOptions:
+        return self._options(
+            settings,
+            model_id,
+            task=self.task,
+            word_times=self.response_format in TIMED,
+            logprobs=self.layout.logprobs,
         )
 
 
@@ -127,21 +162,13 @@ class TranslationForm(AudioForm):
     ] = Format.JSON
 
 
-class TranscriptionForm(AudioForm):
+class TranscriptionForm(HintedForm, AudioForm):
     """`POST /v1/audio/transcriptions`"""
 
     task = Task.TRANSCRIBE
 
     stream: bool = False
     """Send the text as it comes, as server-sent events. With `json` or `text`."""
-    timestamp_granularities: tuple[Literal["word", "segment"], ...] = ()
-    """With `verbose_json`. `segment` if absent."""
-    include: tuple[Literal["logprobs"], ...] = ()
-    """With `json`."""
-    keywords: tuple[str, ...] = ()
-    """Words that are likely to be said."""
-    languages: tuple[Language, ...] = ()
-    """Languages that may be spoken; one of them is detected."""
 
     @model_validator(mode="after")
     def _fits_the_format(self) -> Self:
@@ -156,14 +183,6 @@ class TranscriptionForm(AudioForm):
         if self.response_format is Format.DIARIZED_JSON and self.channels is not Channels.SEPARATE:
             raise no_diarizer()
         return self
-
-    @property
-    def words_heard(self) -> str:
-        return ", ".join(filter(None, (self.hotwords, *self.keywords)))
-
-    @property
-    def candidates(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self.languages))
 
     @property
     def layout(self) -> Layout:

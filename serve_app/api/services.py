@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
 
 from serve_app.api.limits import RequestLimiter
+from serve_app.jobs.protocols import Clock, Jobs, Sleep, UrlFetcher
 from serve_app.settings import Settings
 from serve_app.transcript.protocols import MediaStore, Transcriber
 
 
 async def always_ready() -> bool:
     return True
+
+
+def wall_clock() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,15 @@ class Services:
     """Seconds, from any start."""
     heartbeat_s: float = 15.0
     """A silent stream says that it is alive this often."""
+    jobs: Jobs | None = None
+    """None: this service keeps no jobs."""
+    job_media: MediaStore | None = None
+    """Where the audio of jobs lies until they end; `media_store` if None."""
+    fetcher: UrlFetcher | None = None
+    """Checks the addresses that clients give; None refuses jobs with a `url`."""
+    now: Clock = wall_clock
+    """Aware UTC."""
+    sleep: Sleep = asyncio.sleep
 
 
 def services(request: Request) -> Services:
@@ -45,5 +62,16 @@ def request_limiter(request: Request) -> RequestLimiter:
     return found
 
 
+def jobs(services: Annotated[Services, Depends(services)]) -> Jobs:
+    """
+    Raises:
+        HTTPException: 404: this service keeps no jobs.
+    """
+    if services.jobs is None:
+        raise HTTPException(404, "This service keeps no jobs.")
+    return services.jobs
+
+
 ServicesDep = Annotated[Services, Depends(services)]
 LimiterDep = Annotated[RequestLimiter, Depends(request_limiter)]
+JobsDep = Annotated[Jobs, Depends(jobs)]

@@ -19,7 +19,7 @@ async def media_of(upload: UploadFile, services: Services) -> AsyncIterator[Medi
     if (upload.size or 0) <= services.settings.limits.inline_upload_bytes:
         yield InlineMedia(await upload.read())
         return
-    stored = await services.media_store.save(_blocks(upload))
+    stored = await services.media_store.save(blocks_of(upload))
     await upload.close()  # the spooled copy: a long request need not hold the file twice
     try:
         yield stored
@@ -27,6 +27,6 @@ async def media_of(upload: UploadFile, services: Services) -> AsyncIterator[Medi
         await services.media_store.delete(stored)
 
 
-async def _blocks(upload: UploadFile) -> AsyncIterator[bytes]:
+async def blocks_of(upload: UploadFile) -> AsyncIterator[bytes]:
     while block := await upload.read(BLOCK_BYTES):
         yield block

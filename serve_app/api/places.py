@@ -1,0 +1,22 @@
+"""A request's place among those in progress, and what is to be closed when it ends."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends
+
+from serve_app.api.auth import KeyDep
+from serve_app.api.services import LimiterDep
+
+
+async def request_stack(key: KeyDep, limiter: LimiterDep) -> AsyncIterator[contextlib.AsyncExitStack]:
+    """A place among the requests in progress, and all that is to be closed once the answer is out."""
+    with limiter.place(key):
+        async with contextlib.AsyncExitStack() as stack:
+            yield stack
+
+
+StackDep = Annotated[contextlib.AsyncExitStack, Depends(request_stack)]

@@ -1,0 +1,140 @@
+"""From a submission to a durable job: the audio is kept first, then the job that refers to it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+from starlette.datastructures import UploadFile
+
+from serve_app.api.catalogue import check_can_do, find_model
+from serve_app.api.job_forms import JobForm, Submission
+from serve_app.api.resumable import ResumableUploads
+from serve_app.api.services import Services
+from serve_app.api.uploads import blocks_of
+from serve_app.errors import CoordinatorUnavailable, InvalidRequest, RayscribeError
+from serve_app.jobs.job import Idempotency, JobSource, NewJob, RemoteMedia, Submitted
+from serve_app.jobs.protocols import Jobs
+from serve_app.transcript.protocols import MediaStore, StoredMedia
+from serve_app.transcript.types import TranscriptionOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Audio that is ready for a job."""
+
+    job_id: str
+    source: JobSource
+    size_bytes: int
+    fingerprint: str
+    ours: StoredMedia | None = None  # stored for this submit, to be deleted if there is no new job
+
+
+class Submitter:
+    """Submits the jobs of one owner."""
+
+    def __init__(self, services: Services, jobs: Jobs, uploads: ResumableUploads, owner: str) -> None:
+        self._services = services
+        self._jobs = jobs
+        self._uploads = uploads
+        self._owner = owner
+
+    async def submit(self, submission: Submission) -> Submitted:
+        """
+        Accept a job; what can be refused is refused before any audio is kept.
+
+        Raises:
+            InvalidRequest, UnsupportedLanguage, ModelNotFound: A field is wrong.
+            IdempotencyMismatch: The key was used for something else.
+            UploadNotFound: There is no such upload.
+            Unavailable: Nothing was accepted; or, from the Coordinator, perhaps it was: the same submit tells.
+        """
+        options = self._options(submission.form)
+        self._check_addresses(submission.form)
+        kept = await self._keep(submission)
+        try:
+            submitted = await self._jobs.submit(self._new(submission, options, kept))
+        except CoordinatorUnavailable:
+            raise  # it may have the job, so the audio stays; the Coordinator deletes what no job refers to
+        except RayscribeError:
+            await self._forget(kept)
+            raise
+        if submitted.job.job_id != kept.job_id:
+            await self._forget(kept)
+        return submitted
+
+    def _options(self, form: JobForm) -> TranscriptionOptions:
+        settings = self._services.settings
+        model_id = find_model(settings, form.model) if form.model else settings.default_model
+        check_can_do(settings, model_id, form)
+        return form.options(settings, model_id)
+
+    def _check_addresses(self, form: JobForm) -> None:
+        fetcher = self._services.fetcher
+        if form.url and fetcher is None:
+            raise InvalidRequest("This service fetches no audio. Send a file.", param="url")
+        for param, url in (("url", form.url), ("webhook_url", form.webhook_url)):
+            if url and fetcher:
+                with _about(param):
+                    fetcher.check(url)
+
+    async def _keep(self, submission: Submission) -> Kept:
+        form, job_id = submission.form, str(uuid.uuid4())
+        if submission.file:
+            return await self._keep_file(submission.file, form, job_id)
+        if form.upload_id:
+            return await self._keep_upload(form, form.upload_id, job_id)
+        return Kept(job_id, RemoteMedia(form.url or ""), 0, form.fingerprint())
+
+    async def _keep_file(self, file: UploadFile, form: JobForm, job_id: str) -> Kept:
+        digest = hashlib.sha256()
+
+        async def hashed() -> AsyncIterator[bytes]:
+            async for block in blocks_of(file):
+                digest.update(block)
+                yield block
+
+        media = await store_of(self._services).save(hashed())
+        size_bytes = file.size or 0
+        await file.close()  # the spooled copy
+        return Kept(job_id, media, size_bytes, form.fingerprint(digest.hexdigest()), ours=media)
+
+    async def _keep_upload(self, form: JobForm, upload_id: str, job_id: str) -> Kept:
+        store, fingerprint = store_of(self._services), form.fingerprint()
+        use = await self._uploads.use(upload_id, self._owner, store, job_id=job_id, fingerprint=fingerprint)
+        return Kept(use.job_id, use.media, use.size_bytes, fingerprint)
+
+    def _new(self, submission: Submission, options: TranscriptionOptions, kept: Kept) -> NewJob:
+        key = submission.idempotency_key
+        return NewJob(
+            job_id=kept.job_id,
+            owner=self._owner,
+            source=kept.source,
+            options=options,
+            size_bytes=kept.size_bytes,
+            priority=submission.form.priority,
+            webhook_url=submission.form.webhook_url,
+            idempotency=Idempotency(key, kept.fingerprint) if key else None,
+        )
+
+    async def _forget(self, kept: Kept) -> None:
+        if kept.ours:
+            await store_of(self._services).delete(kept.ours)
+
+
+def store_of(services: Services) -> MediaStore:
+    """Where the audio of jobs lies."""
+    return services.job_media or services.media_store
+
+
+@contextlib.contextmanager
+def _about(param: str) -> Iterator[None]:
+    """The errors within are about this field."""
+    try:
+        yield
+    except InvalidRequest as error:
+        error.param = param
+        raise
