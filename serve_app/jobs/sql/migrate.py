@@ -1,0 +1,44 @@
+"""Brings a database's schema to what this version needs."""
+
+from __future__ import annotations
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from serve_app.errors import StoreUnavailable
+from serve_app.jobs.sql.database import Database
+
+MIGRATIONS = "serve_app.jobs.sql:migrations"
+
+
+async def migrate(database: Database) -> None:
+    """
+    Run the missing migrations in one transaction, one process at a time.
+
+    Raises:
+        StoreUnavailable: A newer version wrote the database, or the database is away.
+    """
+    async with database.writing() as connection:
+        await database.lock_for_migration(connection)
+        await connection.run_sync(upgrade)
+
+
+def upgrade(connection: Connection) -> None:
+    """
+    Raises:
+        StoreUnavailable: The schema is newer than this code.
+    """
+    config = Config()
+    config.set_main_option("script_location", MIGRATIONS)
+    config.attributes["connection"] = connection
+    found = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found is not None and found not in known:
+        raise StoreUnavailable(
+            f"A newer version of rayscribe wrote the job store (schema {found}): run that version, or restore a backup from "
+            "before the update. The store was not touched."
+        )
+    command.upgrade(config, "head")

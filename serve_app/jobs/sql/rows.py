@@ -1,0 +1,160 @@
+"""Rows ⇄ the values of `jobs.job`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter
+from sqlalchemy import Row
+
+from serve_app.jobs.job import (
+    Delivery,
+    DeliveryStatus,
+    Event,
+    Idempotency,
+    Job,
+    JobError,
+    JobSource,
+    Lease,
+    Priority,
+    RemoteMedia,
+    Status,
+    WaitingFor,
+)
+from serve_app.jobs.machine import Record
+from serve_app.transcript.protocols import StoredMedia
+from serve_app.transcript.types import ChunkTranscribed, TranscriptionFinished, TranscriptionOptions
+
+T = TypeVar("T")
+
+PRIORITIES = {priority.rank: priority for priority in Priority}
+
+OPTIONS = TypeAdapter(TranscriptionOptions)
+FINISHED = TypeAdapter(TranscriptionFinished)
+ERROR = TypeAdapter(JobError)
+# In a list, because that is where pydantic takes a configuration: a log-probability may be infinite.
+CHUNK = TypeAdapter(list[ChunkTranscribed], config=ConfigDict(ser_json_inf_nan="constants"))
+
+
+def job_row(record: Record) -> dict[str, Any]:
+    """All columns of a job but its number, which the database gives."""
+    job, key = record.job, record.idempotency
+    return {
+        "job_id": job.job_id,
+        "owner": job.owner,
+        "options": _dumped(OPTIONS, job.options),
+        "rank": job.priority.rank,
+        "turn": record.turn,
+        "webhook_url": job.webhook_url,
+        "idempotency_key": key.key if key else None,
+        "idempotency_fingerprint": key.fingerprint if key else None,
+        "created_at": job.created_at,
+        **changing_columns(record),
+    }
+
+
+def changing_columns(record: Record) -> dict[str, Any]:
+    """What may change after the submit."""
+    job, source, lease = record.job, record.source, record.lease
+    return {
+        "status": job.status,
+        "not_before": record.not_before,
+        "lease_token": lease.token if lease else None,
+        "lease_expires_at": lease.expires_at if lease else None,
+        "media_path": source.path if isinstance(source, StoredMedia) else None,
+        "source_url": source.url if isinstance(source, RemoteMedia) else None,
+        "size_bytes": job.size_bytes,
+        "started_at": job.started_at,
+        "completed_at": job.completed_at,
+        "waiting_for": job.waiting_for,
+        "attempts": job.attempts,
+        "progress": job.progress,
+        "duration_s": job.duration_s,
+        "finished": _dumped(FINISHED, job.end),
+        "error": _dumped(ERROR, job.error),
+        "forgotten": job.forgotten,
+        "segments": record.segments,
+        "events": record.events,
+    }
+
+
+def record_of(row: Row[Any]) -> Record:
+    return Record(
+        job=_job_of(row),
+        number=row.number,
+        turn=row.turn,
+        source=_source_of(row),
+        idempotency=Idempotency(row.idempotency_key, row.idempotency_fingerprint) if row.idempotency_key else None,
+        lease=Lease(row.job_id, row.lease_token, row.lease_expires_at) if row.lease_token else None,
+        not_before=row.not_before,
+        segments=row.segments,
+        events=row.events,
+    )
+
+
+def chunk_row(job_id: str, chunk: ChunkTranscribed) -> dict[str, Any]:
+    body = CHUNK.dump_json([chunk]).decode()
+    return {"job_id": job_id, "channel": chunk.channel, "chunk_index": chunk.index, "body": body}
+
+
+def chunk_of(body: str) -> ChunkTranscribed:
+    return CHUNK.validate_json(body)[0]
+
+
+def event_row(event: Event) -> dict[str, Any]:
+    return {
+        "job_id": event.topic,
+        "seq": event.seq,
+        "kind": event.kind,
+        "at": event.at,
+        "data": json.dumps(event.data, ensure_ascii=False),
+    }
+
+
+def event_of(row: Row[Any]) -> Event:
+    return Event(row.job_id, row.seq, row.kind, row.at, json.loads(row.data))
+
+
+def delivery_row(delivery: Delivery) -> dict[str, Any]:
+    return {name: getattr(delivery, name) for name in Delivery.__slots__}
+
+
+def delivery_of(row: Row[Any]) -> Delivery:
+    return Delivery(**row._asdict() | {"status": DeliveryStatus(row.status)})
+
+
+def _job_of(row: Row[Any]) -> Job:
+    return Job(
+        job_id=row.job_id,
+        owner=row.owner,
+        status=Status(row.status),
+        options=OPTIONS.validate_json(row.options),
+        priority=PRIORITIES[row.rank],
+        created_at=row.created_at,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+        waiting_for=WaitingFor(row.waiting_for) if row.waiting_for else None,
+        attempts=row.attempts,
+        progress=row.progress,
+        duration_s=row.duration_s,
+        end=_loaded(FINISHED, row.finished),
+        error=_loaded(ERROR, row.error),
+        webhook_url=row.webhook_url,
+        size_bytes=row.size_bytes,
+        forgotten=row.forgotten,
+    )
+
+
+def _source_of(row: Row[Any]) -> JobSource | None:
+    if row.media_path is not None:
+        return StoredMedia(row.media_path)
+    return None if row.source_url is None else RemoteMedia(row.source_url)
+
+
+def _dumped(adapter: TypeAdapter[T], value: T | None) -> str | None:
+    return None if value is None else adapter.dump_json(value).decode()
+
+
+def _loaded(adapter: TypeAdapter[T], text: str | None) -> T | None:
+    return None if text is None else adapter.validate_json(text)
