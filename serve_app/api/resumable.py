@@ -19,16 +19,17 @@ import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from serve_app.api.checksums import Checksum
-from serve_app.api.uploads import BLOCK_BYTES
-from serve_app.errors import AudioTooLarge, InvalidRequest, MediaUnavailable, UploadNotFound
+from serve_app.errors import AudioTooLarge, InvalidRequest, UploadNotFound
 from serve_app.jobs.protocols import Clock, Sleep
+from serve_app.media.disk import blocks_of, on_disk, sync, write
 from serve_app.transcript.protocols import MediaStore, StoredMedia
 
 UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
@@ -39,10 +40,10 @@ SWEEP_S = 600.0
 
 @runtime_checkable
 class AdoptsFiles(Protocol):
-    """A media store that lies in the same file system."""
+    """A media store that may take a file over without copying it."""
 
     async def adopt(self, path: Path) -> StoredMedia:
-        """Keep a file under another name, without copying it; whoever calls removes the old name."""
+        """The file is no longer there afterwards."""
         ...
 
 
@@ -90,8 +91,7 @@ class ResumableUploads:
         await self._sweep_now_and_then()
         expires_at = self._now() + timedelta(seconds=self._expires_s)
         upload = Upload(uuid.uuid4().hex, owner, length, 0, metadata, expires_at)
-        with _disk():
-            await asyncio.to_thread(self._create, upload)
+        await on_disk(self._create, upload)
         return upload
 
     async def get(self, upload_id: str, owner: str) -> Upload:
@@ -99,7 +99,7 @@ class ResumableUploads:
         Raises:
             UploadNotFound: There is none, or it has expired, or it is somebody else's.
         """
-        return await asyncio.to_thread(self._read, upload_id, owner)
+        return await on_disk(self._read, upload_id, owner)
 
     async def append(
         self, upload_id: str, owner: str, offset: int, blocks: AsyncIterable[bytes], checksum: Checksum | None = None
@@ -118,7 +118,7 @@ class ResumableUploads:
         async with self._held(upload_id, owner) as upload:
             if offset != upload.offset:
                 raise HTTPException(409, f"The upload goes on at byte {upload.offset}, not {offset}.")
-            with _disk(), await asyncio.to_thread(_opened_at, self._part(upload_id), offset) as file:
+            with await on_disk(_opened_at, self._part(upload_id), offset) as file:
                 return await self._append(upload, file, blocks, checksum)
 
     async def delete(self, upload_id: str, owner: str) -> None:
@@ -127,7 +127,7 @@ class ResumableUploads:
             UploadNotFound: As `get`.
         """
         async with self._held(upload_id, owner):
-            await asyncio.to_thread(self._remove, upload_id)
+            await on_disk(self._remove, upload_id)
 
     async def use(self, upload_id: str, owner: str, store: MediaStore, *, job_id: str, fingerprint: str) -> Use:
         """
@@ -150,7 +150,7 @@ class ResumableUploads:
                 return upload.use
 
     async def _append(
-        self, upload: Upload, file: BinaryIO, blocks: AsyncIterable[bytes], checksum: Checksum | None
+        self, upload: Upload, file: FileIO, blocks: AsyncIterable[bytes], checksum: Checksum | None
     ) -> Upload:
         end = upload.offset
         try:
@@ -162,31 +162,30 @@ class ResumableUploads:
                     )
                 if checksum:
                     checksum.update(block)
-                await asyncio.to_thread(file.write, block)
+                await on_disk(write, file, block)
         except ClientDisconnect:
             if checksum is None:
-                await asyncio.to_thread(self._save, dataclasses.replace(upload, offset=end), file)
+                await on_disk(self._save, dataclasses.replace(upload, offset=end), file)
             raise
         if checksum and not checksum.matches():
             raise HTTPException(460, "The checksum is not that of the bytes that came. Send the part again.")
         grown = dataclasses.replace(upload, offset=end)
-        await asyncio.to_thread(self._save, grown, file)
+        await on_disk(self._save, grown, file)
         return grown
 
     async def _use(self, upload: Upload, store: MediaStore, job_id: str, fingerprint: str) -> Use:
         path = self._part(upload.upload_id)
-        with _disk():
-            media = await store.adopt(path) if isinstance(store, AdoptsFiles) else await store.save(_blocks(path))
-            use = Use(job_id, fingerprint, media, upload.length)
-            await asyncio.to_thread(self._write, dataclasses.replace(upload, use=use))
-            await asyncio.to_thread(path.unlink, missing_ok=True)
+        media = await _handed_over(path, store)
+        use = Use(job_id, fingerprint, media, upload.length)
+        await on_disk(self._write, dataclasses.replace(upload, use=use))
+        await on_disk(path.unlink, missing_ok=True)
         return use
 
     @contextlib.asynccontextmanager
     async def _held(self, upload_id: str, owner: str) -> AsyncIterator[Upload]:
         """The upload, with nobody else at work on it."""
         await self.get(upload_id, owner)
-        with await asyncio.to_thread(self._open_lock, upload_id) as lock:
+        with await on_disk(self._open_lock, upload_id) as lock:
             for _ in range(LOCK_POLLS):
                 if _locked(lock):
                     break
@@ -195,9 +194,9 @@ class ResumableUploads:
                 raise HTTPException(423, "Another request writes to this upload. Try again in a moment.")
             yield await self.get(upload_id, owner)  # again: it may have changed, or be gone
 
-    def _open_lock(self, upload_id: str) -> BinaryIO:
+    def _open_lock(self, upload_id: str) -> FileIO:
         try:
-            return self._path(upload_id, "lock").open("rb")
+            return FileIO(self._path(upload_id, "lock"))
         except FileNotFoundError as error:
             raise _not_found() from error
 
@@ -219,8 +218,7 @@ class ResumableUploads:
         except (FileNotFoundError, ValueError, KeyError):
             return None
 
-    def _save(self, upload: Upload, file: BinaryIO) -> None:
-        file.flush()
+    def _save(self, upload: Upload, file: FileIO) -> None:
         os.fsync(file.fileno())
         self._write(upload)
 
@@ -232,26 +230,22 @@ class ResumableUploads:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-        directory = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # the name, too
-        finally:
-            os.close(directory)
+        sync(self._directory)  # the name, too
 
     def _remove(self, upload_id: str) -> None:
-        for suffix in ("json", "draft", "part", "lock"):
+        for suffix in ("json", "draft", "part", "link", "lock"):
             self._path(upload_id, suffix).unlink(missing_ok=True)
 
     async def _sweep_now_and_then(self) -> None:
         now = self._now()
         if self._swept_at is None or now >= self._swept_at + timedelta(seconds=SWEEP_S):
             self._swept_at = now
-            await asyncio.to_thread(self._sweep)
+            await on_disk(self._sweep)
 
     def _sweep(self) -> None:
         """Delete what has expired, and what a crash left without a state."""
         for lock_path in self._directory.glob("*.lock"):
-            with contextlib.suppress(FileNotFoundError), lock_path.open("rb") as lock:
+            with contextlib.suppress(FileNotFoundError), FileIO(lock_path) as lock:
                 began_at = datetime.fromtimestamp(os.fstat(lock.fileno()).st_mtime, UTC)
                 upload = self._load(lock_path.stem)
                 expires_at = upload.expires_at if upload else began_at + timedelta(seconds=self._expires_s)
@@ -265,14 +259,14 @@ class ResumableUploads:
         return self._directory / f"{upload_id}.{suffix}"
 
 
-def _opened_at(path: Path, offset: int) -> BinaryIO:
-    file = path.open("r+b")
+def _opened_at(path: Path, offset: int) -> FileIO:
+    file = FileIO(path, "r+")
     file.truncate(offset)
     file.seek(offset)
     return file
 
 
-def _locked(lock: BinaryIO) -> bool:
+def _locked(lock: FileIO) -> bool:
     """Take the lock if it is free; it ends with the file's closing, and with the process."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -281,10 +275,21 @@ def _locked(lock: BinaryIO) -> bool:
     return True
 
 
-async def _blocks(path: Path) -> AsyncIterator[bytes]:
-    with await asyncio.to_thread(path.open, "rb") as file:
-        while block := await asyncio.to_thread(file.read, BLOCK_BYTES):
-            yield block
+async def _handed_over(path: Path, store: MediaStore) -> StoredMedia:
+    """The bytes are the store's; they stay here too, until the state says so, because a crash may come in between."""
+    if not isinstance(store, AdoptsFiles):
+        return await store.save(blocks_of(path))
+    return await store.adopt(await on_disk(_second_name, path))
+
+
+def _second_name(path: Path) -> Path:
+    link = path.with_suffix(".link")
+    link.unlink(missing_ok=True)
+    try:
+        os.link(path, link)
+    except OSError:  # a file system without hard links: a crash just now costs the upload
+        return path
+    return link
 
 
 def _finished(upload: Upload) -> Upload:
@@ -313,14 +318,3 @@ def _about_upload() -> Iterator[None]:
     except (InvalidRequest, UploadNotFound) as error:
         error.param = "upload_id"
         raise
-
-
-@contextlib.contextmanager
-def _disk() -> Iterator[None]:
-    """Errors of the disk in words; the path they name is not for clients."""
-    try:
-        yield
-    except OSError as error:
-        raise MediaUnavailable(
-            f"The upload cannot be written: {os.strerror(error.errno or 0)}.", param="file", retry_after_s=30
-        ) from error

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from serve_app.api import answers
 from serve_app.api.answers import Alive, Answer, Readiness
+from serve_app.api.limits import RequestLimiter
 from serve_app.api.services import LimiterDep, Services, ServicesDep
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ class Gpu(Answer):
 
 
 class Health(answers.Health):
+    queue_depth: int
+    """Jobs that wait; requests in progress at this Gateway replica where there are no jobs, or they cannot be asked."""
     model_state: ModelState
     """`loading` until the models to preload are in, and every deployment is up; `ready` from then on."""
     gpu: Gpu | None
@@ -37,12 +40,13 @@ class Health(answers.Health):
 @router.get("/health")
 async def health(services: ServicesDep, limiter: LimiterDep) -> Health:
     """200 as long as this process answers; `status` says whether what is behind it does."""
-    is_ready, reserved = await _ready(services), services.settings.recognizer.num_gpus
+    is_ready, queued = await asyncio.gather(_ready(services), _queued(services, limiter))
+    reserved = services.settings.recognizer.num_gpus
     return Health(
-        status="degraded" if is_ready is None else "ok",
+        status="degraded" if is_ready is None or queued is None else "ok",
         model=services.settings.default_model,
         model_state="ready" if is_ready else "loading",
-        queue_depth=limiter.in_progress,
+        queue_depth=limiter.in_progress if queued is None else queued,
         gpu=Gpu(reserved=reserved) if reserved else None,
     )
 
@@ -68,4 +72,16 @@ async def _ready(services: Services) -> bool | None:
             return await services.ready()
     except Exception as error:
         logger.warning("cannot tell whether the models are loaded: %s", type(error).__name__)
+        return None
+
+
+async def _queued(services: Services, limiter: RequestLimiter) -> int | None:
+    """None if the Coordinator does not say."""
+    if services.jobs is None:
+        return limiter.in_progress
+    try:
+        async with asyncio.timeout(ASKING_S):
+            return (await services.jobs.stats()).queued
+    except Exception as error:
+        logger.warning("cannot tell how many jobs wait: %s", type(error).__name__)
         return None
