@@ -8,14 +8,23 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
-from serve_app.deployments import GatewayReplica, PipelineReplica, RecognizerReplica
+from serve_app.deployments import (
+    COORDINATOR,
+    CoordinatorReplica,
+    GatewayReplica,
+    PipelineReplica,
+    RecognizerReplica,
+)
 from serve_app.settings import PipelineSettings, RecognizerSettings, load_settings
 
-# An open stream holds a place, so the places of Gateway and Pipeline are many; `limits.max_requests` is what protects them.
+# An open stream holds a place, so the places of all but the Recognizer are many; `limits.max_requests` is what protects them.
 STREAMS = 1000
+
+COORDINATOR_CPUS = 0.1  # logical ones, for Ray to reserve
 
 # Serve removes the newest replica first, however busy, and ends it by force after its default of 20 s.
 LONGEST_REQUEST_S = 3600.0
+LONGEST_CALL_S = 30.0
 
 
 def build_app(args: Mapping[str, Any]) -> Application:
@@ -43,6 +52,16 @@ def build_app(args: Mapping[str, Any]) -> Application:
         graceful_shutdown_timeout_s=LONGEST_REQUEST_S,
         **_pipeline_scaling(settings.pipeline),
     )(PipelineReplica)
+    coordinator = serve.deployment(
+        name=COORDINATOR,
+        num_replicas=1,
+        ray_actor_options={"num_cpus": COORDINATOR_CPUS},
+        max_ongoing_requests=STREAMS,
+        graceful_shutdown_wait_loop_s=0.5,
+        # Its calls last no longer than a slice of events; what runs when it is ended by force is queued again.
+        graceful_shutdown_timeout_s=LONGEST_CALL_S,
+        health_check_period_s=5,
+    )(CoordinatorReplica)
     gateway = serve.deployment(
         name="Gateway",
         num_replicas=settings.gateway.replicas,
@@ -51,7 +70,8 @@ def build_app(args: Mapping[str, Any]) -> Application:
         graceful_shutdown_timeout_s=LONGEST_REQUEST_S,
         graceful_shutdown_wait_loop_s=0.5,
     )(GatewayReplica)
-    return gateway.bind(settings, pipeline.bind(settings, recognizer.bind(settings)))
+    pipelines = pipeline.bind(settings, recognizer.bind(settings))
+    return gateway.bind(settings, pipelines, coordinator.bind(settings, pipelines))
 
 
 def _recognizer_scaling(recognizer: RecognizerSettings, *, preloads: bool) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
-from serve_app.app import build_app
+from serve_app.app import COORDINATOR_CPUS, build_app
 from serve_app.cli.config_file import ConfigFile
 from serve_app.errors import ConfigError, RayscribeError
 from serve_app.settings import Settings, export
@@ -112,7 +112,8 @@ def check_room(settings: Settings, resources: Mapping[str, float]) -> None:
     """
     replicas = max(settings.recognizer.min_replicas, int(bool(settings.preload)))
     cpus = (
-        settings.gateway.replicas * settings.gateway.num_cpus
+        COORDINATOR_CPUS
+        + settings.gateway.replicas * settings.gateway.num_cpus
         + settings.pipeline.min_replicas * settings.pipeline.num_cpus
         + replicas * settings.recognizer.num_cpus
     )

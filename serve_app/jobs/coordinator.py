@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from serve_app.errors import CoordinatorUnavailable, RayscribeError, StoreUnavailable
+from serve_app.errors import CoordinatorUnavailable, RayscribeError
 from serve_app.jobs.dispatcher import Dispatcher
 from serve_app.jobs.forecast import Forecast
 from serve_app.jobs.hub import Hub
@@ -97,7 +97,7 @@ class Coordinator:
                 except BaseException:
                     await store.close()
                     raise
-            except StoreUnavailable as error:
+            except RayscribeError as error:
                 logger.error("the job store cannot be opened: %s", error.message)
                 self._why_not = error
             await asyncio.sleep(self._parts.open_again_s)

@@ -12,11 +12,10 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from tests.cluster.recordings import long_recording as made
 from tests.cluster.running import KEY, Service, config_file, poll, running
 from tests.cluster.test_transcription import JFK, MODEL
-from tests.recordings import DATA
 
-REPEATS = 8  # of the recordings: some two minutes, so that a fault falls into the middle of it
 UNSAMPLED = {"temperature": "[0.0]"}  # a text that is sampled differs from one time to the next
 
 
@@ -35,18 +34,8 @@ def client(fragile: Service) -> Iterator[OpenAI]:
 
 @pytest.fixture(scope="module")
 def long_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two minutes of speech."""
-    import wave
-
-    path = tmp_path_factory.mktemp("long") / "long.wav"
-    parts = sorted(DATA.glob("LJ*.wav"))
-    with wave.open(str(path), "wb") as out:
-        for n in range(REPEATS * len(parts)):
-            with wave.open(str(parts[n % len(parts)]), "rb") as part:
-                if n == 0:
-                    out.setparams(part.getparams())
-                out.writeframes(part.readframes(part.getnframes()))
-    return path
+    """So long that a fault falls into the middle of it."""
+    return made(tmp_path_factory.mktemp("long") / "long.wav", repeats=8)
 
 
 def test_request_survives_the_death_of_its_recognizer(fragile: Service, client: OpenAI, long_recording: Path) -> None:

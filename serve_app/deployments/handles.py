@@ -1,0 +1,215 @@
+"""Serve handles that look like the Protocols behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from ray import serve
+from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
+from ray.serve.exceptions import DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from serve_app.errors import (
+    CoordinatorUnavailable,
+    LeaseLost,
+    RayscribeError,
+    RecognizerUnavailable,
+    StoreUnavailable,
+    Unavailable,
+)
+from serve_app.jobs.job import (
+    Claim,
+    Delivery,
+    Event,
+    JobDetails,
+    JobPage,
+    JobQuery,
+    Lease,
+    NewJob,
+    Owner,
+    QueueStats,
+    Submitted,
+)
+from serve_app.jobs.protocols import AttemptRecorder, JobRunner, Jobs, Step
+from serve_app.transcript.protocols import MediaReference, Recognizer, Transcriber
+from serve_app.transcript.types import (
+    ChunkRequest,
+    ChunkTranscribed,
+    RecognizedChunk,
+    TranscriptEvent,
+    TranscriptionOptions,
+)
+
+DIED = (RayActorError, WorkerCrashedError, DeploymentUnavailableError)
+COORDINATOR = "Coordinator"
+
+AWAY_S = 15.0  # how long a call waits for a Coordinator that died; a new one takes some seconds less to start
+AGAIN_S = 0.5  # between two tries
+
+
+class HandleRecognizer(Recognizer):
+    """The Recognizer deployment, from a Pipeline."""
+
+    def __init__(self, handle: DeploymentHandle[Any], *, retries: int) -> None:
+        self._recognize = handle.recognize
+        self._retries = retries
+
+    async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
+        for _ in range(self._retries + 1):
+            with contextlib.suppress(*DIED):  # Serve never repeats a call that a replica had accepted
+                return await self._once(request)
+        raise RecognizerUnavailable(
+            f"the recogniser died {self._retries + 1} times while it worked on this audio; try again", retry_after_s=10
+        )
+
+    async def _once(self, request: ChunkRequest) -> RecognizedChunk:
+        recognized: RecognizedChunk = await _answer(self._recognize.remote(request))
+        return recognized
+
+
+class HandleTranscriber(Transcriber):
+    """The Pipeline deployment, from a Gateway."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._run = handle.options(stream=True).run
+
+    async def run(
+        self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
+    ) -> AsyncGenerator[TranscriptEvent, None]:
+        events: Any = self._run.remote(media, options, known)  # a DeploymentResponseGenerator, without types
+        try:
+            async for event in events:
+                yield event
+        except RayTaskError as error:
+            raise _ours(error) from None
+        except DIED:
+            raise RecognizerUnavailable("the process that read this audio died; try again", retry_after_s=10) from None
+        finally:
+            events.cancel()  # nothing else stops the other side when this one stops listening; harmless at the end
+
+
+class HandleRunner(JobRunner):
+    """The Pipeline deployment, from the Coordinator."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._run_job = handle.run_job
+
+    async def run(self, claim: Claim) -> None:
+        try:
+            await _answer(self._run_job.remote(claim))
+        except DIED:
+            raise RecognizerUnavailable("The process that worked on this audio died.") from None
+
+
+class HandleRecorder(AttemptRecorder):
+    """
+    The Coordinator deployment, from a Pipeline.
+
+    While it is away a step is sent again and again, until the lease has expired for sure. A step that was recorded before the
+    answer got lost changes nothing.
+    """
+
+    def __init__(self, app_name: str, *, lease_s: float) -> None:
+        self._app_name = app_name
+        self._lease_s = lease_s
+
+    async def record(self, lease: Lease, step: Step) -> None:
+        await self._call("record", lease, step)
+
+    async def extend(self, lease: Lease) -> None:
+        await self._call("extend", lease)
+
+    async def _call(self, verb: str, lease: Lease, *more: Any) -> None:
+        try:
+            async with asyncio.timeout(self._lease_s):
+                await _until_answered(lambda: self._handle(verb).remote(lease, *more), also=(StoreUnavailable,))
+        except TimeoutError:
+            raise LeaseLost(lease.job_id) from None
+
+    def _handle(self, verb: str) -> DeploymentHandle[Any]:
+        # Not bound at start: the Coordinator is given the Pipeline's handle, and Serve binds no circles.
+        return cast(DeploymentHandle[Any], getattr(serve.get_deployment_handle(COORDINATOR, self._app_name), verb))
+
+
+class HandleJobs(Jobs):
+    """The Coordinator deployment, from a Gateway: when it dies, calls wait for the next one."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._handle = handle
+        self._events = handle.options(stream=True).events
+
+    async def submit(self, new: NewJob) -> Submitted:
+        submitted: Submitted = await self._call("submit", new)
+        # Ids are made by whoever submits: a job with this one is this one, also when the first answer got lost.
+        return replace(submitted, created=submitted.created or submitted.job.job_id == new.job_id)
+
+    async def get(self, job_id: str, owner: Owner) -> JobDetails:
+        return cast(JobDetails, await self._call("get", job_id, owner))
+
+    async def page(self, query: JobQuery, owner: Owner) -> JobPage:
+        return cast(JobPage, await self._call("page", query, owner))
+
+    async def cancel(self, job_id: str, owner: Owner) -> JobDetails:
+        return cast(JobDetails, await self._call("cancel", job_id, owner))
+
+    async def purge(self, job_id: str, owner: Owner) -> None:
+        await self._call("purge", job_id, owner)
+
+    async def events(self, job_id: str, owner: Owner, *, after_seq: int) -> AsyncGenerator[Event, None]:
+        """A slice; it ends early when the Coordinator dies, and the next one waits for the next Coordinator."""
+        events: Any = self._events.remote(job_id, owner, after_seq)
+        try:
+            async for event in events:
+                yield event
+        except RayTaskError as error:
+            raise _ours(error) from None
+        except DIED:
+            await asyncio.sleep(AGAIN_S)
+        finally:
+            events.cancel()
+
+    async def deliveries(self, job_id: str, owner: Owner) -> Sequence[Delivery]:
+        return cast(Sequence[Delivery], await self._call("deliveries", job_id, owner))
+
+    async def resend(self, job_id: str, delivery_id: str, owner: Owner) -> Delivery:
+        return cast(Delivery, await self._call("resend", job_id, delivery_id, owner))
+
+    async def stats(self) -> QueueStats:
+        return cast(QueueStats, await self._call("stats"))
+
+    async def _call(self, verb: str, *arguments: Any) -> Any:
+        try:
+            async with asyncio.timeout(AWAY_S):
+                return await _until_answered(lambda: getattr(self._handle, verb).remote(*arguments))
+        except TimeoutError:
+            raise CoordinatorUnavailable(
+                "The process that keeps the jobs is starting again; try again.", retry_after_s=10
+            ) from None
+
+
+async def _until_answered(ask: Callable[[], Any], also: tuple[type[Unavailable], ...] = ()) -> Any:
+    """Ask until there is an answer, also one that is an error, but none of those that pass."""
+    while True:
+        with contextlib.suppress(CoordinatorUnavailable, *DIED, *also):
+            return await _answer(ask())
+        await asyncio.sleep(AGAIN_S)
+
+
+async def _answer(response: Any) -> Any:
+    """What a `DeploymentResponse` answers; cancelling this cancels the call, which Serve does not by itself."""
+    try:
+        return await response
+    except asyncio.CancelledError:
+        response.cancel()
+        raise
+    except RayTaskError as error:
+        raise _ours(error) from None
+
+
+def _ours(error: RayTaskError) -> Exception:
+    """What was raised on the other side: ours as it was, a foreign one as Ray shows it."""
+    return error.cause if isinstance(error.cause, RayscribeError) else error

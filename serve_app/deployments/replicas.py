@@ -1,0 +1,244 @@
+"""What Serve runs: each deployment makes its parts from the settings in its constructor, and hands calls on to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ApplicationStatus
+from starlette.types import ASGIApp
+
+from serve_app import telemetry
+from serve_app.deployments.handles import (
+    HandleJobs,
+    HandleRecognizer,
+    HandleRecorder,
+    HandleRunner,
+    HandleTranscriber,
+)
+from serve_app.errors import CoordinatorUnavailable, StoreUnavailable
+from serve_app.jobs.job import (
+    Claim,
+    Delivery,
+    Event,
+    JobDetails,
+    JobPage,
+    JobQuery,
+    Lease,
+    NewJob,
+    Owner,
+    QueueStats,
+    Submitted,
+)
+from serve_app.jobs.protocols import Jobs, Step
+from serve_app.settings import Settings, check_listen, read_database_url
+from serve_app.transcript.protocols import MediaReference
+from serve_app.transcript.types import (
+    ChunkRequest,
+    ChunkTranscribed,
+    RecognizedChunk,
+    TranscriptEvent,
+    TranscriptionOptions,
+)
+
+ASKING_S = 0.5  # what readiness waits for the Coordinator
+
+
+class RecognizerReplica:
+    """Chunks in, recognised chunks out; the only deployment that holds models."""
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
+        from serve_app.engine.recognizer import BatchingRecognizer
+
+        telemetry.configure_logging(settings.log_level)
+        self._recognizer = BatchingRecognizer.from_settings(settings)
+        # Serve stays DEPLOYING until this returns, so nothing is sent to a service that has not loaded its models.
+        await self._recognizer.preload(settings.preload)
+
+    async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
+        return await self._recognizer.recognize(request)
+
+
+class PipelineReplica:
+    """One transcription a call: media in, a stream of events out, or an attempt at a job recorded."""
+
+    async def __init__(self, settings: Settings, recognizer: DeploymentHandle[Any]) -> None:  # type: ignore[misc]
+        from serve_app.jobs.runner import AttemptRunner
+        from serve_app.pipeline.decode import DecoderPool
+        from serve_app.pipeline.run import Pipeline
+
+        telemetry.configure_logging(settings.log_level)
+        pipeline = settings.pipeline
+        self._decoders = DecoderPool(size=pipeline.decoders, max_audio_s=settings.limits.max_audio_s)
+        self._pipeline = Pipeline(
+            HandleRecognizer(recognizer, retries=pipeline.chunk_retries),
+            self._decoders,
+            chunks_in_flight=pipeline.chunks_in_flight,
+        )
+        lease_s = settings.jobs.lease_s
+        recorder = HandleRecorder(serve.get_replica_context().app_name, lease_s=lease_s)
+        self._runner = AttemptRunner(self._pipeline, recorder, _fetcher(settings), heartbeat_s=lease_s / 3)
+
+    async def run(
+        self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
+    ) -> AsyncGenerator[TranscriptEvent, None]:
+        async with contextlib.aclosing(self._pipeline.run(media, options, known)) as events:
+            async for event in events:
+                yield event
+
+    async def run_job(self, claim: Claim) -> None:
+        await self._runner.run(claim)
+
+    async def __del__(self) -> None:
+        await self._decoders.close()
+
+
+class CoordinatorReplica:
+    """The owner of the jobs; there is one, and while Serve replaces it there may be two, which the store's epoch sets right."""
+
+    async def __init__(self, settings: Settings, pipeline: DeploymentHandle[Any]) -> None:  # type: ignore[misc]
+        from serve_app.jobs.clock import SteadyClock
+        from serve_app.jobs.coordinator import Coordinator, Parts
+        from serve_app.jobs.sql import open_store
+        from serve_app.media.store import open_media_store
+
+        telemetry.configure_logging(settings.log_level)
+        clock = SteadyClock()
+        location = read_database_url(settings.jobs) or Path(settings.data_dir) / "jobs.sqlite3"
+        self._coordinator = Coordinator(
+            Parts(
+                open_store=lambda: open_store(location, clock),
+                media=open_media_store(settings),
+                runner=HandleRunner(pipeline),
+                deliver=_deliver(settings),
+                settings=settings.jobs,
+                clock=clock,
+            )
+        )
+        self._coordinator.start()
+
+    async def submit(self, new: NewJob) -> Submitted:
+        return await self._coordinator.jobs.submit(new)
+
+    async def get(self, job_id: str, owner: Owner) -> JobDetails:
+        return await self._coordinator.jobs.get(job_id, owner)
+
+    async def page(self, query: JobQuery, owner: Owner) -> JobPage:
+        return await self._coordinator.jobs.page(query, owner)
+
+    async def cancel(self, job_id: str, owner: Owner) -> JobDetails:
+        return await self._coordinator.jobs.cancel(job_id, owner)
+
+    async def purge(self, job_id: str, owner: Owner) -> None:
+        await self._coordinator.jobs.purge(job_id, owner)
+
+    async def events(self, job_id: str, owner: Owner, after_seq: int) -> AsyncGenerator[Event, None]:
+        async with contextlib.aclosing(self._coordinator.jobs.events(job_id, owner, after_seq=after_seq)) as events:
+            async for event in events:
+                yield event
+
+    async def deliveries(self, job_id: str, owner: Owner) -> Sequence[Delivery]:
+        return await self._coordinator.jobs.deliveries(job_id, owner)
+
+    async def resend(self, job_id: str, delivery_id: str, owner: Owner) -> Delivery:
+        return await self._coordinator.jobs.resend(job_id, delivery_id, owner)
+
+    async def stats(self) -> QueueStats:
+        return await self._coordinator.jobs.stats()
+
+    async def record(self, lease: Lease, step: Step) -> None:
+        await self._coordinator.jobs.record(lease, step)
+
+    async def extend(self, lease: Lease) -> None:
+        await self._coordinator.jobs.extend(lease)
+
+    def check_health(self) -> None:
+        self._coordinator.check()
+
+    async def __del__(self) -> None:
+        await self._coordinator.close()
+
+
+@serve.ingress()
+class GatewayReplica:
+    """HTTP: everything in `serve_app.api`, and nothing else."""
+
+    def __init__(self, settings: Settings, pipeline: DeploymentHandle[Any], coordinator: DeploymentHandle[Any]) -> None:
+        from serve_app.api.application import Services, create_app
+        from serve_app.api.auth import KeyRing
+        from serve_app.media.store import DirectoryMediaStore, open_media_store
+
+        telemetry.configure_logging(settings.log_level)
+        api_keys = KeyRing(settings.auth)
+        check_listen(settings, has_keys=bool(api_keys()))  # plain `serve run` comes past no other check
+        jobs = HandleJobs(coordinator)
+        self._app = create_app(
+            Services(
+                settings=settings,
+                transcriber=HandleTranscriber(pipeline),
+                api_keys=api_keys,
+                media_store=DirectoryMediaStore(Path(settings.data_dir) / "uploads"),
+                jobs=jobs,
+                job_media=open_media_store(settings),
+                fetcher=_fetcher(settings),
+                ready=Readiness(serve.get_replica_context().app_name, jobs),
+            )
+        )
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        return self._app
+
+    def drain(self) -> int:
+        """Refuse new requests; gives how many are still in progress."""
+        self._app.state.limiter.drain()
+        in_progress: int = self._app.state.limiter.in_progress
+        return in_progress
+
+
+class Readiness:
+    """
+    Whether every deployment has been up once, and the job store can be used.
+
+    A model that is unloaded later does not take it back, nor does a Coordinator that is away for a moment: synchronous
+    requests need neither.
+    """
+
+    def __init__(self, app_name: str, jobs: Jobs) -> None:
+        self._app_name = app_name
+        self._jobs = jobs
+        self._latched = False
+
+    async def __call__(self) -> bool:
+        if not self._latched:
+            self._latched = await asyncio.to_thread(self._is_running)
+        return self._latched and await self._can_keep_jobs()
+
+    def _is_running(self) -> bool:
+        # The status comes from the controller: to ask the recogniser itself would wake it, or keep it awake.
+        return serve.status().applications[self._app_name].status == ApplicationStatus.RUNNING
+
+    async def _can_keep_jobs(self) -> bool:
+        try:
+            async with asyncio.timeout(ASKING_S):
+                await self._jobs.stats()
+        except StoreUnavailable:
+            return False
+        except (TimeoutError, CoordinatorUnavailable):
+            pass
+        return True
+
+
+def _fetcher(settings: Settings) -> Any:
+    return None
+
+
+def _deliver(settings: Settings) -> Any:
+    async def deliver(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    return deliver
