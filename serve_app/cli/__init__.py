@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from serve_app import __version__
+from serve_app.cli import commands
+from serve_app.cli.exits import exit_code
 from serve_app.errors import RayscribeError
 
 app = typer.Typer(
@@ -52,10 +54,15 @@ def version() -> None:
     typer.echo(__version__)
 
 
+app.command()(commands.transcribe)
+app.command()(commands.submit)
+app.add_typer(commands.jobs, name="jobs")
+
+
 def main() -> None:
-    """Run the command; an error of ours is one sentence on standard error and exit code 1."""
+    """Run the command; an error of ours is one sentence on standard error, and its exit code."""
     try:
         app()
     except RayscribeError as error:
         typer.echo(f"rayscribe: {error.message}", err=True)
-        sys.exit(1)
+        sys.exit(exit_code(error))

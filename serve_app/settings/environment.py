@@ -26,6 +26,9 @@ ALIASES: Mapping[str, str] = {
     "RUST_LOG": "log_level",
 }
 
+# Read by the commands that are clients of a service.
+CLIENT = frozenset({"RAYSCRIBE_URL", "RAYSCRIBE_API_KEY"})
+
 _SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)$")
 
 
@@ -61,11 +64,16 @@ def _path_of(name: str, known: Mapping[str, SettingInfo]) -> str | None:
     path = name.removeprefix(PREFIX).lower().replace(NESTING, ".")
     if path in known:
         return path
-    if _SERVICE_LINK.search(name):
+    if _SERVICE_LINK.search(name) or name in CLIENT or name in _secrets(known):
         return None
     names = [info.variable for info in known.values()]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0)
     raise ConfigError(f"{name} is not a setting; the nearest is {near[0]}")
+
+
+def _secrets(known: Mapping[str, SettingInfo]) -> set[Any]:
+    """Variables that a setting names by default; `access.py` reads them."""
+    return {info.default for path, info in known.items() if path.endswith("_env")}
 
 
 def _normalised(path: str, value: str) -> Any:

@@ -61,6 +61,11 @@ def test_service_links_of_kubernetes_are_ignored(name: str) -> None:
     assert load_settings({}, {name: "10.0.0.1"}) == Settings()
 
 
+@pytest.mark.parametrize("name", ["RAYSCRIBE_URL", "RAYSCRIBE_API_KEY", "RAYSCRIBE_DATABASE_URL"])
+def test_variables_that_others_read_are_no_mistake(name: str) -> None:
+    assert load_settings({}, {name: "x"}) == Settings()
+
+
 @pytest.mark.parametrize(("name", "path"), ALIASES.items())
 def test_alias_stands_for_a_setting(name: str, path: str) -> None:
     assert path in settings_paths()
