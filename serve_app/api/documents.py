@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serve_app.api import answers
-from serve_app.api.forms import FILE
+from serve_app.api.forms import FILE, LISTS
 from serve_app.api.job_forms import AUDIO, JobForm
 from serve_app.api.job_schemas import (
     DeliveryAnswer,
@@ -22,7 +22,7 @@ from serve_app.api.job_schemas import (
     SubmittedAnswer,
 )
 from serve_app.api.problems import codes
-from serve_app.api.schemas import LISTS, TranscriptionForm, TranslationForm
+from serve_app.api.schemas import TranscriptionForm, TranslationForm
 
 REF = "#/components/schemas/{model}"
 SECURITY = {"bearer": {"type": "http", "scheme": "bearer"}}

@@ -13,13 +13,14 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 from starlette.datastructures import FormData, UploadFile
 
 from serve_app.errors import InvalidRequest
 
 FILE = "file"
 UNSUPPORTED = re.compile(r"known_speaker_\w+")
+LISTS = frozenset({"timestamp_granularities", "include", "keywords", "languages"})
 MAX_FILES = 8
 MAX_FIELDS = 500
 
@@ -33,6 +34,11 @@ class Fields(BaseModel):
 
     refused: ClassVar[Mapping[str, str]] = {}
     """Fields that OpenAI has, and this form has not: what to do instead."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_value_each(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        return {name: value if name in LISTS else _single(name, value) for name, value in tree.items()}
 
 
 Form = TypeVar("Form", bound=Fields)
@@ -134,6 +140,16 @@ def _put(tree: dict[str, Any], field: str, keys: list[str], value: str) -> None:
     if not isinstance(tree[field], dict):
         raise InvalidRequest(f"{field} is given both as a value and by parts.", param=field)
     tree[field]["][".join(keys)] = value
+
+
+def _single(name: str, value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    if len(set(value)) > 1 and name == "temperature":
+        return value
+    if len(set(value)) > 1:
+        raise InvalidRequest(f"{name} is given more than once, with different values.", param=name)
+    return value[0]
 
 
 def _refuse_unsupported(field: str) -> None:

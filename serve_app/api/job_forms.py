@@ -14,8 +14,8 @@ from fastapi import Request
 from pydantic import AfterValidator, Field, model_validator
 from starlette.datastructures import UploadFile
 
-from serve_app.api.forms import files_of, pairs_of, parse, read_multipart
-from serve_app.api.schemas import LISTS, HintedForm
+from serve_app.api.forms import LISTS, files_of, pairs_of, parse, read_multipart
+from serve_app.api.schemas import HintedForm
 from serve_app.errors import InvalidRequest
 from serve_app.jobs.job import Priority
 from serve_app.settings import Settings
@@ -23,7 +23,7 @@ from serve_app.transcript.types import Task, TranscriptionOptions
 
 AUDIO = ("audio", "file")
 SOURCES = ("url", "upload_id")
-MAX_JSON_BYTES = 1024 * 1024
+MAX_JSON_BYTES = 256 * 1024
 MAX_KEY_CHARACTERS = 255
 MAX_URL_CHARACTERS = 2048
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -74,7 +74,7 @@ class JobForm(HintedForm):
 
     def fingerprint(self, audio_sha256: str = "") -> str:
         """What makes two submits the same: the fields and, of a file that came with them, the bytes."""
-        fields = json.dumps([self.model_dump(mode="json"), audio_sha256], sort_keys=True)
+        fields = json.dumps([dict(self), audio_sha256], sort_keys=True, default=dict)
         return hashlib.sha256(fields.encode()).hexdigest()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -50,11 +50,6 @@ class SpeechForm(Fields):
     """Detect the language of each chunk."""
     channels: Channels = Channels.MIX
     """`separate` transcribes each channel by itself."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_value_each(cls, tree: dict[str, Any]) -> dict[str, Any]:
-        return {name: value if name in LISTS else _single(name, value) for name, value in tree.items()}
 
     @property
     def words_heard(self) -> str:
@@ -195,25 +190,12 @@ class TranscriptionForm(HintedForm, AudioForm):
         )
 
 
-LISTS = frozenset({"timestamp_granularities", "include", "keywords", "languages"})
-
-
 def no_diarizer() -> InvalidRequest:
     return InvalidRequest(
         "diarized_json needs a file with one speaker on each of several channels, and `channels=separate`:"
         " this service tells channels apart, not voices.",
         param="response_format",
     )
-
-
-def _single(name: str, value: Any) -> Any:
-    if not isinstance(value, list):
-        return value
-    if len(set(value)) > 1 and name == "temperature":
-        return value
-    if len(set(value)) > 1:
-        raise InvalidRequest(f"{name} is given more than once, with different values.", param=name)
-    return value[0]
 
 
 def _ladder(temperature: float | tuple[float, ...], settings: Settings) -> tuple[float, ...]:
