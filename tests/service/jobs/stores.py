@@ -1,0 +1,38 @@
+"""The stores under test, and what tests need to know of each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+
+from serve_app.jobs.job import NewJob
+from serve_app.jobs.protocols import JobStore
+from serve_app.jobs.sql import SqlJobStore
+from serve_app.testing import FakeClock
+from tests.unit.jobs.examples import MEDIA, OPTIONS
+
+ALICE, BOB = "alice", "bob"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A store, its clock, and how another process would open the same data."""
+
+    store: JobStore
+    clock: FakeClock
+    again: Callable[[], Awaitable[JobStore]]
+
+
+def new_job(job_id: str, owner: str = ALICE, **values: Any) -> NewJob:
+    return NewJob(**{"job_id": job_id, "owner": owner, "source": MEDIA, "options": OPTIONS, **values})
+
+
+async def empty(store: SqlJobStore) -> None:
+    """As after the first start."""
+    async with store._database.writing() as tx:
+        for table in ("jobs", "turns"):
+            await tx.execute(text(f"DELETE FROM {table}"))
+        await tx.execute(text("UPDATE dispatch SET epoch = 0"))
