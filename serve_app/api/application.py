@@ -16,6 +16,7 @@ from serve_app import __doc__ as description
 from serve_app import __version__
 from serve_app.api import audio, documents, jobs, models, system, tus
 from serve_app.api.limits import BodyLimit, RequestLimiter
+from serve_app.api.memory import GiveBackMemory
 from serve_app.api.middleware import LastResort, RequestIds
 from serve_app.api.pages import add_pages
 from serve_app.api.problems import answer
@@ -41,6 +42,7 @@ def create_app(services: Services) -> FastAPI:
             Middleware(RequestIds),
             Middleware(LastResort),
             Middleware(BodyLimit, max_bytes=limits.max_upload_bytes, idle_s=limits.upload_idle_s),
+            Middleware(GiveBackMemory),
         ],
     )
     app.state.services = services

@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.api.limits import BodyLimit
+from serve_app.api.memory import GiveBackMemory
 from serve_app.api.middleware import RequestIds
 from serve_app.settings import upload_limit_bytes
 
@@ -47,4 +48,9 @@ def steers(header: bytes) -> bool:
 
 def proxy_middlewares() -> list[Middleware]:
     """For `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`; the first is the outermost."""
-    return [Middleware(RequestIds), Middleware(CleanHeaders), Middleware(BodyLimit, max_bytes=upload_limit_bytes())]
+    return [
+        Middleware(RequestIds),
+        Middleware(CleanHeaders),
+        Middleware(BodyLimit, max_bytes=upload_limit_bytes()),
+        Middleware(GiveBackMemory),
+    ]
