@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Server:
 def answer(status: str, *headers: str, body: bytes = b"") -> Answer:
     head = "\r\n".join([f"HTTP/1.1 {status}", f"content-length: {len(body)}", *headers, "", ""])
 
-    async def write(writer: asyncio.StreamWriter) -> None:
+    async def write(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(head.encode() + body)
         await writer.drain()
 
@@ -44,7 +44,7 @@ async def listening(*answers: Answer, tls: object = None) -> AsyncIterator[Serve
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             server.requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
-            await answers[min(len(server.requests), len(answers)) - 1](writer)
+            await answers[min(len(server.requests), len(answers)) - 1](reader, writer)
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()

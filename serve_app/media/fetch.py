@@ -1,0 +1,128 @@
+"""Remote audio into the media store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+
+import httpx
+
+from serve_app.errors import AudioTooLarge, InvalidAudio, InvalidRequest, MediaUnavailable
+from serve_app.media.addresses import AddressRules
+from serve_app.transcript.protocols import MediaStore, StoredMedia
+
+BLOCK_BYTES = 256 * 1024
+PATIENCE_S = 60.0  # for whatever the size, on top of what its bytes may take
+SLOWEST_BYTES_PER_S = 128 * 1024
+WORTH_A_RETRY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+class HttpFetcher:
+    """
+    Streams what a URL gives into the store.
+
+    Args:
+        client: One that keeps to the rules.
+        max_bytes: Largest file.
+        patience_s: How long a fetch may take beyond the time that its size explains, in seconds.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        rules: AddressRules,
+        store: MediaStore,
+        *,
+        max_bytes: int,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._client = client
+        self._rules = rules
+        self._store = store
+        self._max_bytes = max_bytes
+        self._patience_s = patience_s
+
+    def check(self, url: str) -> None:
+        """
+        What can be said without the network.
+
+        Raises:
+            InvalidRequest: The URL is malformed, of another scheme, or names a forbidden address.
+        """
+        self._rules.check(url)
+
+    async def fetch(self, url: str) -> tuple[StoredMedia, int]:
+        """
+        Where the audio lies now, and its size in bytes.
+
+        Raises:
+            InvalidAudio: There is nothing to fetch (404, 403, …), or the address is forbidden.
+            AudioTooLarge: It is larger than is allowed.
+            MediaUnavailable: The server failed, or is away, or is too slow; try again.
+        """
+        try:
+            self._rules.check(url)
+            return await self._fetch(url)
+        except InvalidRequest as error:  # perhaps of an address that a redirect led to
+            raise InvalidAudio(f"The audio cannot be fetched: {error.message}", param="url") from error
+        except httpx.TooManyRedirects as error:
+            raise InvalidAudio(f"{_host(httpx.URL(url))} redirects without end.", param="url") from error
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise MediaUnavailable(f"{_host(httpx.URL(url))} did not send the audio: {_reason(error)}.") from error
+
+    async def _fetch(self, url: str) -> tuple[StoredMedia, int]:
+        async with (
+            asyncio.timeout(self._patience_s) as deadline,
+            # Not compressed, because a few bytes could then become very many before they are counted.
+            self._client.stream("GET", url, headers={"Accept-Encoding": "identity"}, follow_redirects=True) as response,
+        ):
+            _check(response)
+            at_most = int(response.headers.get("Content-Length", self._max_bytes))
+            self._check_size(at_most)
+            deadline.reschedule(asyncio.get_running_loop().time() + self._patience_s + at_most / SLOWEST_BYTES_PER_S)
+            media = await self._store.save(self._counted(response))
+            return media, response.num_bytes_downloaded
+
+    async def _counted(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        async for block in response.aiter_raw(BLOCK_BYTES):
+            self._check_size(response.num_bytes_downloaded)
+            yield block
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._max_bytes:
+            raise AudioTooLarge(
+                f"The audio has {size_bytes:,} bytes or more; at most {self._max_bytes:,} are fetched.", param="url"
+            )
+
+
+def _check(response: httpx.Response) -> None:
+    host, status = _host(response.url), response.status_code
+    if status >= 500 or status in WORTH_A_RETRY:
+        raise MediaUnavailable(f"{host} did not send the audio: it answered {_named(status)}.")
+    if not response.is_success:
+        raise InvalidAudio(f"The audio cannot be fetched: {host} answered {_named(status)}.", param="url")
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise InvalidAudio(f"The audio cannot be fetched: {host} sends it compressed, unasked.", param="url")
+
+
+def _named(status: int) -> str:
+    try:
+        return f"{status} ({HTTPStatus(status).phrase})"
+    except ValueError:
+        return str(status)
+
+
+def _host(url: httpx.URL) -> str:
+    """All of a URL that is shown: what follows it may hold keys."""
+    return url.netloc.decode("ascii")
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case httpx.TimeoutException() | TimeoutError():
+            return "it takes too long"
+        case httpx.ConnectError():
+            return "no connection can be made"
+        case _:
+            return "the connection broke off"
