@@ -82,15 +82,15 @@ async def test_a_chunk_that_fills_the_window_is_not_decoded_twice_in_it(
 async def test_only_the_failing_chunks_of_a_batch_are_decoded_again(
     model: LoadedModel, whisper: StandInWhisper
 ) -> None:
-    whisper.says = [GOOD, DOUBTFUL, GOOD, DOUBTFUL, GOOD, GOOD]
+    whisper.says = [*[GOOD, DOUBTFUL, GOOD, DOUBTFUL], *[GOOD] * 4, *[GOOD, GOOD]]
     # The batch starts when it is full, however long its chunks take to prepare.
-    recognizer = BatchingRecognizer({"tiny.en": TINY_EN}, ModelShelf(lambda _: model), max_batch_size=4, batch_wait_s=2)
+    recognizer = BatchingRecognizer({"tiny.en": TINY_EN}, ModelShelf(lambda _: model), max_batch_size=8, batch_wait_s=2)
 
-    heard = await asyncio.gather(*(recognizer.recognize(request()) for _ in range(4)))
+    heard = await asyncio.gather(*(recognizer.recognize(request()) for _ in range(8)))
     await recognizer.close()
 
-    assert [len(call.prompts) for call in whisper.calls] == [4, 2]
-    assert sorted(h.attempts for h in heard) == [1, 1, 2, 2]
+    assert [len(call.prompts) for call in whisper.calls] == [8, 2]
+    assert sorted(h.attempts for h in heard) == [1, 1, 1, 1, 1, 1, 2, 2]
 
 
 async def test_silence_is_no_text(recognizer: BatchingRecognizer, whisper: StandInWhisper) -> None:
