@@ -15,7 +15,6 @@ from serve_app.jobs.protocols import Jobs, Sleep
 from serve_app.jobs.rendering import job_object
 
 RETRY_S = 1.0  # the Coordinator is back some seconds after it died
-RECONNECT = b"retry: 1000\n\n"  # milliseconds, for clients that reconnect by themselves
 LAST = frozenset(status.value for status in Status if status.ended)
 
 
@@ -39,7 +38,6 @@ class JobEvents:
 
     async def follow(self, job_id: str, after_seq: int) -> AsyncGenerator[bytes, None]:
         """As server-sent events; a failure is the last of them, since the answer has begun."""
-        yield RECONNECT
         try:
             async with aclosing(self._blocks(job_id, after_seq)) as blocks:
                 async for block in blocks:
@@ -50,7 +48,7 @@ class JobEvents:
             yield frame(body_of(error))
 
     async def _blocks(self, job_id: str, seq: int) -> AsyncGenerator[bytes, None]:
-        while not self.draining():
+        while True:
             try:
                 async with aclosing(self.jobs.events(job_id, self.owner, after_seq=seq)) as events:
                     async for event in events:
@@ -60,6 +58,8 @@ class JobEvents:
                             return
             except Unavailable:
                 await self.sleep(RETRY_S)
+            if self.draining():
+                return
 
     async def _block(self, event: Event) -> bytes:
         data = event.data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,11 @@ from serve_app.jobs.retention import Retention
 from serve_app.jobs.runner import AttemptRunner
 from serve_app.jobs.service import JobService
 from serve_app.settings import JobSettings
-from serve_app.testing import FakeTranscriber, InMemoryJobStore, InMemoryMediaStore, at_once
+from serve_app.testing import SENTENCES, FakeTranscriber, InMemoryJobStore, InMemoryMediaStore, at_once
 from serve_app.transcript.protocols import StoredMedia
 from tests.service.api.conftest import SETTINGS, WAV
 
 KEYS = ("ada-key", "bob-key")
-AT_ONCE_S = 0.01
 
 
 class FakeFetcher(UrlFetcher):
@@ -55,6 +54,7 @@ class House:
         data_dir: Path,
         *,
         keys: tuple[str, ...] = (),
+        sentences: Sequence[str] = SENTENCES,
         before_chunk: Callable[[int], Awaitable[None]] = at_once,
         clock: Clock = wall_clock,
         slice_s: float = 5.0,
@@ -69,7 +69,7 @@ class House:
         self.service = JobService(
             self.store, self.media, hub, self._dispatcher, forecast, retention, settings.jobs, slice_s=slice_s, poll_s=5
         )
-        self.transcriber = FakeTranscriber(before_chunk=before_chunk, read=self.media.read)
+        self.transcriber = FakeTranscriber(sentences, before_chunk=before_chunk, read=self.media.read)
         fetcher = FakeFetcher(self.media)
         self._runner = AttemptRunner(self.transcriber, self.service, fetcher, heartbeat_s=5)
         self.jobs: Jobs = self.service
