@@ -20,6 +20,7 @@ from serve_app.cli.wishes import OutputFormat, Wishes
 
 PAGE = 100
 ID_WIDTH = 36  # of a UUID
+WIDE = 200
 DETAILS = (
     "status",
     "waiting_for",
@@ -47,7 +48,9 @@ def run_list(remote: Remote, *, status: str, limit: int, as_json: bool) -> None:
         for job in jobs:
             _print_json(job)
     else:
-        Console().print(_table(jobs))
+        console = Console(highlight=False)
+        console.width = console.width if console.is_terminal else WIDE  # what goes to a file is not cut
+        console.print(_table(jobs))
 
 
 def run_get(remote: Remote, job_id: str, wanted: OutputFormat | None, wishes: Wishes, *, as_json: bool) -> None:
@@ -175,12 +178,15 @@ def _print_segment(segment: Mapping[str, Any]) -> None:
 
 
 def _table(jobs: Sequence[JobObject]) -> Table:
-    table = Table(Column("job", no_wrap=True, min_width=ID_WIDTH), "status", "%", "audio", "model", "created", box=None)
+    job_column = Column("job", no_wrap=True, min_width=ID_WIDTH)
+    table = Table(
+        job_column, "status", "%", "audio", "model", "created", box=None, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for job in jobs:
         status = f"{job['status']} ({job['waiting_for']})" if job.get("waiting_for") else job["status"]
         length = "" if job["duration_secs"] is None else clock(job["duration_secs"])
-        cells = (job["id"], status, str(job["progress"]), length, job.get("model") or "", job["created_at"])
-        table.add_row(*cells)
+        created = job["created_at"].replace("T", " ").removesuffix("Z")
+        table.add_row(job["id"], status, str(job["progress"]), length, job.get("model") or "", created)
     return table
 
 

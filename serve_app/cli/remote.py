@@ -24,6 +24,7 @@ from serve_app.errors import RayscribeError
 CONNECT_S = 10.0
 ANSWER_S = 60.0  # without a byte; streams send a comment every 15 s
 PATIENCE_S = 300.0
+STRANGER_PATIENCE_S = 10.0  # with what takes connections, but has not answered yet
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
 
@@ -44,7 +45,7 @@ class ServiceClient:
     Sends requests, and sends them again where that helps.
 
     429 and 503 are waited for as `Retry-After` says, a service that has answered before and is away now with growing pauses;
-    both for at most `patience_s`. A service that never answered is not waited for.
+    both for at most `patience_s`. Where nothing takes connections, and nothing ever answered, there is no waiting.
 
     Args:
         transport: Instead of the network.
@@ -107,13 +108,14 @@ class ServiceClient:
         Raises:
             NoService, Refused: As `send`.
         """
-        patience = self.patience()
+        patience: Patience | None = None
         while True:
             try:
                 return await self.once(method, path, **content)
             except (NoService, Refused) as error:
                 if not self._may_pass(error):
                     raise
+                patience = patience or self.patience()
                 await self.sleep(patience.wait_s(error))
 
     async def once(self, method: str, path: str, **content: Any) -> httpx.Response:
@@ -137,7 +139,7 @@ class ServiceClient:
 
     def patience(self) -> Patience:
         """For what is tried again by other means than these."""
-        return Patience(self._patience_s, self._clock)
+        return Patience(self._patience_s if self._reached else STRANGER_PATIENCE_S, self._clock)
 
     def _away(self, error: httpx.TransportError) -> NoService:
         if self._reached:
@@ -150,7 +152,7 @@ class ServiceClient:
     def _may_pass(self, error: RayscribeError) -> bool:
         if isinstance(error, Refused):
             return error.status in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
-        return self._reached
+        return self._reached or isinstance(error.__cause__, (httpx.ReadError, httpx.RemoteProtocolError))
 
 
 class Patience:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,10 @@ import pytest
 from serve_app.testing import SENTENCES, silent_wav
 from serve_app.transcript.types import Task
 from tests.cluster.running import poll
-from tests.service.cli.conftest import Talk
+from tests.service.cli.conftest import KEY, Talk
+from tests.service.cli.cutting import CuttingProxy
 from tests.service.cli.house import LIMIT_BYTES, House
+from tests.service.cli.running import rayscribe
 
 TEXT = "".join(SENTENCES).strip() + "\n"
 
@@ -124,6 +127,19 @@ def test_watch_with_json_prints_each_event_once(talk: Talk) -> None:
     assert [int(event["id"]) for event in events] == list(range(1, len(events) + 1))
 
 
+def test_watch_goes_on_through_a_proxy_that_keeps_cutting(talk: Talk, house: House) -> None:
+    proxy = CuttingProxy(talk.url, every_s=0.3)
+    with held(house), proxy.running() as url:
+        job_id = submitted(talk)
+        threading.Timer(1.5, house.gate.open).start()
+        ended = rayscribe("jobs", "watch", job_id, "--json", "--url", url, "--api-key", KEY)
+
+    assert proxy.cut >= 4
+    assert ended.code == 0, ended.err
+    assert [int(event["id"]) for event in ended.objects] == list(range(1, len(ended.objects) + 1))
+    assert [e["data"]["text"] for e in ended.objects if e["event"] == "segment"] == list(SENTENCES)
+
+
 def test_cancelled_job_keeps_what_was_done_and_its_watcher_is_told(talk: Talk, house: House) -> None:
     with held(house):
         job_id = submitted(talk)
@@ -149,9 +165,11 @@ def test_list_is_newest_first_over_pages(talk: Talk, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("serve_app.cli.jobs.PAGE", 2)
     ids = [submitted(talk, "--wait") for _ in range(5)]
     listed = talk.rayscribe("jobs", "list", "--limit", 5, "--status", "done", "--json").objects
+    table = talk.rayscribe("jobs", "list").out.splitlines()
 
     assert [job["id"] for job in listed] == ids[::-1]
-    assert all(job_id in talk.rayscribe("jobs", "list").out for job_id in ids)
+    assert all(f"{job['id']} done" in shown for job, shown in zip(listed, table[1:], strict=False))
+    assert listed[0]["created_at"][11:19] in table[1]
 
 
 def test_missing_file_is_a_sentence(talk: Talk) -> None:

@@ -68,6 +68,21 @@ async def test_service_that_answered_before_is_waited_for() -> None:
     assert client.waits == [1, 2]
 
 
+async def test_connection_that_was_cut_is_tried_again_but_not_for_long() -> None:
+    cut = httpx.RemoteProtocolError("Server disconnected")
+    async with PatientClient(Script(cut, GOOD)) as client:
+        await client.send("GET", "/jobs")
+
+    def always_cut(_: httpx.Request) -> httpx.Response:
+        raise cut
+
+    async with PatientClient(always_cut) as client:
+        with pytest.raises(NoService, match="nothing answers"):
+            await client.send("GET", "/jobs")
+
+    assert client.waits == [1, 2, 4]
+
+
 async def test_file_is_sent_whole_again() -> None:
     script = Script(problem(503, retry_after="1"), GOOD)
     async with PatientClient(script) as client:
