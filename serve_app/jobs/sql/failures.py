@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from serve_app.errors import StoreUnavailable
@@ -43,7 +43,7 @@ class SqliteFailures:
             raise damaged(self._path)
         try:
             yield
-        except IntegrityError:
+        except (IntegrityError, DataError):
             raise
         except (DBAPIError, sqlite3.Error, OSError, PoolTimeoutError) as error:
             raise self._translated(error) from error
@@ -85,7 +85,7 @@ class PostgresFailures:
             raise self._damage()
         try:
             yield
-        except IntegrityError:
+        except (IntegrityError, DataError):
             raise
         except (DBAPIError, OSError, PoolTimeoutError) as error:
             raise self._translated(error) from error

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, exists, func, literal, select, true, tuple_, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve_app.errors import DeliveryNotFound, Superseded
+from serve_app.errors import DeliveryNotFound, IdempotencyMismatch, RayscribeError, Superseded
 from serve_app.jobs import machine
 from serve_app.jobs.job import (
     Claim,
@@ -35,6 +35,7 @@ from serve_app.jobs.machine import Change, Record
 from serve_app.jobs.protocols import Clock, JobStore, Step
 from serve_app.jobs.sql import rows
 from serve_app.jobs.sql.database import Database
+from serve_app.jobs.sql.grouping import Grouped
 from serve_app.jobs.sql.schema import Instant, chunks, deliveries, dispatch, events, jobs, turns
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import ChunkTranscribed
@@ -50,6 +51,7 @@ class SqlJobStore(JobStore):
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._submits = Grouped(self._submit_all)
 
     async def take_over(self) -> int:
         now = self._clock()
@@ -68,10 +70,7 @@ class SqlJobStore(JobStore):
         return int(epoch)
 
     async def submit(self, new: NewJob) -> Submitted:
-        try:
-            return await self._submit(new)
-        except IntegrityError:  # another process submitted the same in between
-            return await self._submit(new)
+        return await self._submits(new)
 
     async def get(self, job_id: str, owner: Owner = None) -> Job:
         async with self._database.reading() as tx:
@@ -259,17 +258,22 @@ class SqlJobStore(JobStore):
     async def close(self) -> None:
         await self._database.close()
 
-    async def _submit(self, new: NewJob) -> Submitted:
+    async def _submit_all(self, group: Sequence[NewJob]) -> list[Submitted | Exception]:
+        try:
+            return await self._submit_together(group)
+        except (IntegrityError, DataError):
+            # Another process submitted the same in between, or one of them cannot be written: the others shall not suffer.
+            return [await self._submit_alone(new) for new in group]
+
+    async def _submit_together(self, group: Sequence[NewJob]) -> list[Submitted | Exception]:
         async with self._database.writing() as tx:
-            if known := await _known(tx, new):
-                machine.check_repeated(new, known)
-                return Submitted(await _placed(tx, known), created=False)
-            change = machine.submitted(new, number=0, turn=await _next_turn(tx, new), now=self._clock())
-            number = await tx.scalar(jobs.insert().values(rows.job_row(change.record)).returning(jobs.c.number))
-            assert number is not None
-            record = replace(change.record, number=number)
-            await tx.execute(events.insert(), [rows.event_row(event) for event in change.events])
-            return Submitted(await _placed(tx, record), created=True)
+            return [await _submit(tx, new, self._clock()) for new in group]
+
+    async def _submit_alone(self, new: NewJob) -> Submitted | Exception:
+        try:
+            return (await self._submit_together([new]))[0]
+        except (RayscribeError, DBAPIError) as error:
+            return error
 
 
 def next_due(now: datetime, only: Priority | None = None) -> Select[Any]:
@@ -282,6 +286,20 @@ def next_due(now: datetime, only: Priority | None = None) -> Select[Any]:
 
 def _of(owner: Owner) -> ColumnElement[bool]:
     return true() if owner is None else jobs.c.owner == owner
+
+
+async def _submit(tx: AsyncConnection, new: NewJob, now: datetime) -> Submitted | IdempotencyMismatch:
+    if known := await _known(tx, new):
+        try:
+            machine.check_repeated(new, known)
+        except IdempotencyMismatch as error:
+            return error  # not raised, because that would undo what the others of its group wrote
+        return Submitted(await _placed(tx, known), created=False)
+    change = machine.submitted(new, number=0, turn=await _next_turn(tx, new), now=now)
+    number = await tx.scalar(jobs.insert().values(rows.job_row(change.record)).returning(jobs.c.number))
+    assert number is not None
+    await tx.execute(events.insert(), [rows.event_row(event) for event in change.events])
+    return Submitted(await _placed(tx, replace(change.record, number=number)), created=True)
 
 
 async def _load(tx: AsyncConnection, job_id: str, *, lock: bool = False) -> Record | None:
