@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -44,6 +45,8 @@ from serve_app.transcript.types import (
     TranscriptionOptions,
 )
 
+logger = logging.getLogger(__name__)
+
 DIED = (RayActorError, WorkerCrashedError, DeploymentUnavailableError)
 COORDINATOR = "Coordinator"
 
@@ -67,6 +70,7 @@ class HandleRecognizer(Recognizer):
         )
 
     async def _once(self, request: ChunkRequest) -> RecognizedChunk:
+        logger.debug("asks for chunk %d", request.index)
         recognized: RecognizedChunk = await _answer(self._recognize.remote(request))
         return recognized
 

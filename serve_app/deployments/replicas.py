@@ -35,8 +35,8 @@ from serve_app.jobs.job import (
     QueueStats,
     Submitted,
 )
-from serve_app.jobs.protocols import Jobs, Step
-from serve_app.settings import Settings, check_listen, read_database_url
+from serve_app.jobs.protocols import Jobs, Step, UrlFetcher
+from serve_app.settings import Settings, check_listen, read_database_url, read_webhook_secret
 from serve_app.transcript.protocols import MediaReference
 from serve_app.transcript.types import (
     ChunkRequest,
@@ -105,6 +105,8 @@ class CoordinatorReplica:
         from serve_app.jobs.clock import SteadyClock
         from serve_app.jobs.coordinator import Coordinator, Parts
         from serve_app.jobs.sql import open_store
+        from serve_app.media.addresses import AddressRules
+        from serve_app.media.outbound import outbound_client
         from serve_app.media.store import open_media_store
 
         telemetry.configure_logging(settings.log_level)
@@ -115,8 +117,10 @@ class CoordinatorReplica:
                 open_store=lambda: open_store(location, clock),
                 media=open_media_store(settings),
                 runner=HandleRunner(pipeline),
-                deliver=_deliver(settings),
                 settings=settings.jobs,
+                webhooks=settings.webhooks,
+                webhook_secret=read_webhook_secret(settings.webhooks),
+                client=outbound_client(AddressRules(settings.outbound.allow)),
                 clock=clock,
             )
         )
@@ -233,12 +237,12 @@ class Readiness:
         return True
 
 
-def _fetcher(settings: Settings) -> Any:
-    return None
+def _fetcher(settings: Settings) -> UrlFetcher:
+    from serve_app.media.addresses import AddressRules
+    from serve_app.media.fetch import HttpFetcher
+    from serve_app.media.outbound import outbound_client
+    from serve_app.media.store import open_media_store
 
-
-def _deliver(settings: Settings) -> Any:
-    async def deliver(*_: Any) -> None:
-        await asyncio.Event().wait()
-
-    return deliver
+    rules = AddressRules(settings.outbound.allow)
+    store = open_media_store(settings)
+    return HttpFetcher(outbound_client(rules), rules, store, max_bytes=settings.jobs.max_fetch_bytes)

@@ -6,24 +6,26 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
-from serve_app.errors import CoordinatorUnavailable, RayscribeError
+import httpx
+
+from serve_app.errors import CoordinatorUnavailable, RayscribeError, Superseded
 from serve_app.jobs.dispatcher import Dispatcher
 from serve_app.jobs.forecast import Forecast
 from serve_app.jobs.hub import Hub
+from serve_app.jobs.job import JobDetails
 from serve_app.jobs.protocols import Clock, JobRunner, JobStore
+from serve_app.jobs.rendering import job_object
 from serve_app.jobs.retention import Retention
 from serve_app.jobs.service import JobService
-from serve_app.settings import JobSettings
+from serve_app.jobs.webhooks import Deliverer
+from serve_app.settings import JobSettings, WebhookSettings
 from serve_app.transcript.protocols import MediaStore
+from serve_app.transcript.render import to_json
 
 logger = logging.getLogger(__name__)
-
-Deliver = Callable[[JobStore, Hub, int], Coroutine[Any, Any, None]]
-"""Sends webhooks of an epoch until cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,10 @@ class Parts:
     open_store: Callable[[], Awaitable[JobStore]]
     media: MediaStore
     runner: JobRunner
-    deliver: Deliver
     settings: JobSettings
+    webhooks: WebhookSettings
+    webhook_secret: str | None  # None leaves webhooks unsigned
+    client: httpx.AsyncClient  # for webhooks
     clock: Clock
     open_again_s: float = 5.0  # after the store could not be opened
 
@@ -86,6 +90,7 @@ class Coordinator:
         store, epoch = await self._take_over()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(store.close)
+            stack.push_async_callback(self._parts.client.aclose)
             await self._work(store, epoch)
 
     async def _take_over(self) -> tuple[JobStore, int]:
@@ -107,8 +112,20 @@ class Coordinator:
         dispatcher = Dispatcher(store, hub, settings, parts.clock)
         retention = Retention(store, parts.media, hub, settings, parts.clock)
         forecast = Forecast(parts.clock, settings.max_running)
-        self._service = JobService(store, parts.media, hub, dispatcher, forecast, retention, settings)
+        self._service = JobService(store, parts.media, hub, dispatcher, forecast, retention, settings, parts.clock)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(dispatcher.run(epoch, parts.runner))
             tasks.create_task(retention.run())
-            tasks.create_task(parts.deliver(store, hub, epoch))
+            tasks.create_task(self._deliver(store, hub, epoch))
+
+    async def _deliver(self, store: JobStore, hub: Hub, epoch: int) -> None:
+        async def body_of(job_id: str) -> bytes:
+            details = JobDetails(await store.get(job_id), await store.chunks(job_id))
+            return to_json(job_object(details)).encode()
+
+        parts = self._parts
+        deliverer = Deliverer(
+            store, body_of, parts.client, secret=parts.webhook_secret, settings=parts.webhooks, clock=parts.clock
+        )
+        with contextlib.suppress(Superseded):
+            await deliverer.run(epoch, hub)

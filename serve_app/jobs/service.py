@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
-from serve_app.errors import MediaUnavailable
+from serve_app.errors import MediaUnavailable, StoreUnavailable
 from serve_app.jobs.dispatcher import Dispatcher
 from serve_app.jobs.forecast import Forecast
 from serve_app.jobs.hub import Hub
@@ -25,7 +26,7 @@ from serve_app.jobs.job import (
     QueueStats,
     Submitted,
 )
-from serve_app.jobs.protocols import AttemptRecorder, Jobs, JobStore, Step
+from serve_app.jobs.protocols import AttemptRecorder, Clock, Jobs, JobStore, Step
 from serve_app.jobs.retention import Retention
 from serve_app.settings import JobSettings
 from serve_app.transcript.protocols import MediaStore
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 LAST = frozenset({"done", "failed", "cancelled"})  # kinds of the event that no other follows
 SLICE_S = 10.0  # a call that lasted longer would hold up the drain of its replica
 SLICE_EVENTS = 500  # what a call may give ahead of a reader who is slow
+REFUSED_FOR = timedelta(seconds=30)  # a store that refused a write counts as away, unless it takes one sooner
 POLL_S = 1.0  # how long an event that another process wrote may lie unseen
 
 
@@ -56,6 +58,7 @@ class JobService(Jobs, AttemptRecorder):
         forecast: Forecast,
         retention: Retention,
         settings: JobSettings,
+        clock: Clock,
         *,
         slice_s: float = SLICE_S,
         poll_s: float = POLL_S,
@@ -67,13 +70,16 @@ class JobService(Jobs, AttemptRecorder):
         self._forecast = forecast
         self._retention = retention
         self._settings = settings
+        self._clock = clock
+        self._refused: tuple[StoreUnavailable, datetime] | None = None
         self._slice_s = slice_s
         self._poll_s = poll_s
 
     # For the HTTP layer.
 
     async def submit(self, new: NewJob) -> Submitted:
-        submitted = await self._store.submit(new)
+        with self._watched():
+            submitted = await self._store.submit(new)
         self._dispatcher.wake()
         return replace(submitted, job=self._with_eta(submitted.job))
 
@@ -111,7 +117,7 @@ class JobService(Jobs, AttemptRecorder):
         job = await self._store.get(job_id, owner)
         if job.status.ended:
             after_seq = await self._before_the_last(job_id, after_seq)
-        async with aclosing(self._follow(job_id, after_seq)) as events:
+        async with contextlib.aclosing(self._follow(job_id, after_seq)) as events:
             async for event in events:
                 yield event
                 if event.kind in LAST:
@@ -126,12 +132,19 @@ class JobService(Jobs, AttemptRecorder):
         return delivery
 
     async def stats(self) -> QueueStats:
+        """
+        Raises:
+            StoreUnavailable: Also when the store can be read, but not long ago refused to be written.
+        """
+        if self._refused and self._clock() - self._refused[1] < REFUSED_FOR:
+            raise self._refused[0]
         return await self._store.stats()
 
     # For runners.
 
     async def record(self, lease: Lease, step: Step) -> None:
-        await self._store.record(lease, step)
+        with self._watched():
+            await self._store.record(lease, step)
         if isinstance(step, TranscriptionFinished):
             self._forecast.ended(await self._store.get(lease.job_id))
             self._hub.ring_end(lease.job_id)
@@ -142,6 +155,16 @@ class JobService(Jobs, AttemptRecorder):
 
     async def extend(self, lease: Lease) -> None:
         await self._store.extend(lease, lease_s=self._settings.lease_s)
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Remember whether the store takes what is written."""
+        try:
+            yield
+        except StoreUnavailable as error:
+            self._refused = error, self._clock()
+            raise
+        self._refused = None
 
     async def _details(self, job: Job) -> JobDetails:
         return JobDetails(self._with_eta(job), await self._store.chunks(job.job_id))

@@ -75,6 +75,7 @@ class House:
             self.forecast,
             self.retention,
             self.settings,
+            self.clock.utc,
             slice_s=slice_s,
             poll_s=poll_s,
         )

@@ -1,29 +1,32 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+import httpx
 import pytest
 
 from serve_app.errors import CoordinatorUnavailable, StoreUnavailable
 from serve_app.jobs.coordinator import Coordinator, Parts
-from serve_app.jobs.hub import Hub
 from serve_app.jobs.job import Status
 from serve_app.jobs.protocols import JobStore
-from serve_app.settings import JobSettings
-from tests.unit.jobs.coordination import House, ScriptedRunner, settled
+from serve_app.settings import WebhookSettings
+from serve_app.testing.jobs import InMemoryJobStore
+from tests.unit.jobs.coordination import House, ScriptedRunner, Shared, settled
 
 DAMAGED = "The job store is damaged."
 
 
-async def deliver_nothing(store: JobStore, hub: Hub, epoch: int) -> None:
-    await asyncio.Event().wait()
+def accept(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(204)
 
 
 def coordinator(
     house: House,
     open_store: Callable[[], Awaitable[JobStore]] | None = None,
-    deliver: Callable[..., Awaitable[None]] = deliver_nothing,
+    receive: Callable[[httpx.Request], httpx.Response] = accept,
 ) -> Coordinator:
     async def at_once() -> JobStore:
         return house.store
@@ -33,8 +36,10 @@ def coordinator(
             open_store=open_store or at_once,
             media=house.media,
             runner=ScriptedRunner(),
-            deliver=deliver,  # type: ignore[arg-type]
-            settings=JobSettings(),
+            settings=house.settings,
+            webhooks=WebhookSettings(),
+            webhook_secret=None,
+            client=httpx.AsyncClient(transport=httpx.MockTransport(receive)),
             clock=house.clock.utc,
             open_again_s=0.001,
         )
@@ -96,11 +101,46 @@ async def test_store_that_cannot_be_opened_is_told_and_tried_again() -> None:
     await subject.close()
 
 
-async def test_death_of_what_runs_beside_is_seen_by_the_health_check() -> None:
-    async def die(store: JobStore, hub: Hub, epoch: int) -> None:
-        raise RuntimeError("a mistake of ours")
+async def test_end_of_a_job_is_delivered_as_the_job_object() -> None:
+    house, came = House(), list[dict[str, Any]]()
 
-    subject = coordinator(House(), deliver=die)
+    def receive(request: httpx.Request) -> httpx.Response:
+        came.append(json.loads(request.content))
+        return httpx.Response(204)
+
+    subject = coordinator(house, receive=receive)
+    subject.start()
+    await settled()
+    new = await house.new_job(webhook_url="https://example.org/hook")
+    await subject.jobs.submit(new)
+    await subject.jobs.cancel(new.job_id, None)
+    await settled()
+    await subject.close()
+
+    assert [(job["id"], job["status"]) for job in came] == [(new.job_id, "cancelled")]
+
+
+async def test_coordinator_that_was_superseded_still_answers_and_counts_as_healthy() -> None:
+    house = House()
+    subject = coordinator(house)
+    subject.start()
+    await settled()
+
+    await house.store.take_over()
+    job_id = (await subject.jobs.submit(await house.new_job())).job.job_id
+    await settled()
+
+    subject.check()
+    assert (await subject.jobs.get(job_id, None)).job.status is Status.QUEUED
+    await subject.close()
+
+
+async def test_death_of_what_runs_beside_is_seen_by_the_health_check() -> None:
+    class Wrong(InMemoryJobStore):
+        async def requeue_expired(self) -> int:
+            raise RuntimeError("a mistake of ours")
+
+    subject = coordinator(House(Shared(Wrong)))
     subject.start()
     await settled()
 

@@ -5,10 +5,11 @@ from contextlib import aclosing
 
 import pytest
 
-from serve_app.errors import JobNotFound, LeaseLost, MediaUnavailable
-from serve_app.jobs.job import JobQuery, Status
+from serve_app.errors import JobNotFound, LeaseLost, MediaUnavailable, StoreUnavailable
+from serve_app.jobs.job import JobQuery, NewJob, Status, Submitted
 from serve_app.jobs.service import SLICE_EVENTS
 from serve_app.testing import SENTENCES, InMemoryMediaStore
+from serve_app.testing.jobs import InMemoryJobStore
 from serve_app.transcript.protocols import StoredMedia
 from tests.unit.jobs.coordination import Gate, House, ScriptedRunner, Shared, settled
 from tests.unit.jobs.examples import chunk
@@ -243,4 +244,29 @@ async def test_submitting_the_same_id_twice_makes_one_job() -> None:
 
     assert (first.created, again.created) == (True, False)
     assert again.job == first.job
+    assert (await house.service.stats()).queued == 1
+
+
+async def test_store_that_takes_no_writes_counts_as_away_until_it_takes_one_or_for_a_while() -> None:
+    class Full(InMemoryJobStore):
+        full = True
+
+        async def submit(self, new: NewJob) -> Submitted:
+            if Full.full:
+                raise StoreUnavailable("The disk is full.")
+            return await super().submit(new)
+
+    house = House(Shared(Full))
+    with pytest.raises(StoreUnavailable):
+        await house.submit()
+    with pytest.raises(StoreUnavailable, match="The disk is full"):
+        await house.service.stats()
+
+    house.clock.advance(30)
+    assert (await house.service.stats()).queued == 0
+    with pytest.raises(StoreUnavailable):
+        await house.submit()
+    Full.full = False
+    await house.submit()
+
     assert (await house.service.stats()).queued == 1

@@ -1,0 +1,45 @@
+"""`python -m benchmarks.chaos`: a table of deaths, a table of what held, and an exit code."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.chaos.evidence import Check, checks, failed
+from benchmarks.chaos.run import Death, Plan, Run
+
+console = Console()
+
+
+def main(
+    seed: Annotated[int, typer.Option(help="Decides the order of deaths, the jobs and the pauses.")] = 1,
+    jobs: Annotated[int, typer.Option(min=2, help="Jobs of mixed length.")] = 40,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each process is killed.")] = 2,
+) -> None:
+    """Kill everything that can die while jobs run, at last all at once, and look whether anything was lost."""
+    console.print(f"seed {seed}, {jobs} jobs, {rounds} rounds")
+    results = checks(Run(Plan(seed, jobs, rounds), _say)())
+    console.print(_table(results))
+    for check in failed(results):
+        console.print(f"{check.name}:", *check.violations[:10], sep="\n  ", style="red", markup=False)
+    raise typer.Exit(bool(failed(results)))
+
+
+def _say(death: Death) -> None:
+    console.print(
+        f"{death.at_s:6.1f} s  kill -9 {death.victim} ({death.processes} processes), {death.unfinished} jobs unfinished"
+    )
+
+
+def _table(results: list[Check]) -> Table:
+    table = Table("what must hold", "found", "")
+    for check in results:
+        table.add_row(check.name, check.found, "yes" if check.passed else "NO")
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)
