@@ -60,16 +60,15 @@ class ServiceBackend(Backend):
     for all formats, tells how far it is, takes a file of any size, and is purged when its result is here.
     """
 
-    def __init__(self, client: ServiceClient, wishes: Wishes, *, at_once_bytes: int = AT_ONCE_BYTES) -> None:
+    def __init__(self, client: ServiceClient, wishes: Wishes) -> None:
         self._client = client
         self._wishes = wishes
-        self._at_once_bytes = at_once_bytes
 
     async def aclose(self) -> None:
         await self._client.aclose()
 
     async def transcribe(self, path: Path, formats: Sequence[OutputFormat], report: Report) -> Transcribed:
-        if len(formats) == 1 and size_bytes(path) <= self._at_once_bytes:
+        if len(formats) == 1 and size_bytes(path) <= AT_ONCE_BYTES:
             try:
                 return await self._at_once(path, formats[0])
             except Refused as error:

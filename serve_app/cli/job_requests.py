@@ -76,9 +76,7 @@ class JobEvent:
     data: dict[str, Any]
 
 
-async def submit(
-    client: ServiceClient, submission: Submission, report: Report = lambda _: None, *, large_bytes: int = LARGE_BYTES
-) -> str:
+async def submit(client: ServiceClient, submission: Submission, report: Report = lambda _: None) -> str:
     """
     Submit a job; gives its id.
 
@@ -91,7 +89,7 @@ async def submit(
     fields, source = submission.fields(), submission.source
     if isinstance(source, str):
         return await _post(client, submission, form([*fields, ("url", source)]))
-    if size_bytes(source) <= large_bytes:
+    if size_bytes(source) <= LARGE_BYTES:
         try:
             return await _post_file(client, submission, source)
         except Refused as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.testing import FakeTranscriber, silent_wav
-from tests.service.cli.house import House
+from tests.service.cli.house import ServedHouse
 from tests.service.cli.running import Ended, rayscribe
 
 KEY = "cli-key"
@@ -28,18 +28,18 @@ class Talk:
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> House:
-    return House(tmp_path_factory.mktemp("house"), key=KEY)
+def house(tmp_path_factory: pytest.TempPathFactory) -> ServedHouse:
+    return ServedHouse(tmp_path_factory.mktemp("house"), key=KEY)
 
 
 @pytest.fixture(scope="session")
-def url(house: House) -> Iterator[str]:
+def url(house: ServedHouse) -> Iterator[str]:
     with house.serving() as address:
         yield address
 
 
 @pytest.fixture
-def transcriber(house: House) -> FakeTranscriber:
+def transcriber(house: ServedHouse) -> FakeTranscriber:
     return house.transcriber
 
 

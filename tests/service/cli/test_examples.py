@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from serve_app.testing import SENTENCES, silent_wav
-from tests.service.cli.house import House
+from tests.service.cli.house import ServedHouse
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = ("README.md", "docs/jobs.md")
@@ -30,7 +30,7 @@ def examples(language: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    house = House(tmp_path_factory.mktemp("house"))
+    house = ServedHouse(tmp_path_factory.mktemp("house"))
     with house.serving() as address:
         yield address
 

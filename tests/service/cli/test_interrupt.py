@@ -10,11 +10,11 @@ import pytest
 
 from tests.cluster.running import RAYSCRIBE, poll
 from tests.service.cli.conftest import KEY, Talk
-from tests.service.cli.house import House
+from tests.service.cli.house import ServedHouse
 
 
 @pytest.mark.parametrize("formats", [("txt",), ("txt", "srt")], ids=["request", "job"])
-def test_interrupted_transcription_leaves_nothing(talk: Talk, house: House, formats: tuple[str, ...]) -> None:
+def test_interrupted_transcription_leaves_nothing(talk: Talk, house: ServedHouse, formats: tuple[str, ...]) -> None:
     house.gate.close()
     before, cancelled = len(house.transcriber.calls), house.transcriber.cancelled
     process = subprocess.Popen(

@@ -14,14 +14,14 @@ from serve_app.transcript.types import Task
 from tests.cluster.running import poll
 from tests.service.cli.conftest import KEY, Talk
 from tests.service.cli.cutting import CuttingProxy
-from tests.service.cli.house import LIMIT_BYTES, House
+from tests.service.cli.house import LIMIT_BYTES, ServedHouse
 from tests.service.cli.running import rayscribe
 
 TEXT = "".join(SENTENCES).strip() + "\n"
 
 
 @contextmanager
-def held(house: House) -> Iterator[None]:
+def held(house: ServedHouse) -> Iterator[None]:
     """Transcriptions stop half-way while the block runs."""
     house.gate.close()
     try:
@@ -56,7 +56,7 @@ def test_waited_for_with_json_gives_the_whole_job(talk: Talk) -> None:
     assert [segment["text"] for segment in job["segments"]] == list(SENTENCES)
 
 
-def test_wishes_of_a_job_reach_the_transcriber(talk: Talk, house: House) -> None:
+def test_wishes_of_a_job_reach_the_transcriber(talk: Talk, house: ServedHouse) -> None:
     submitted(talk, "--wait", "--prompt", "Minutes.", "--priority", "batch", "--temperature", 0.4)
 
     options = house.transcriber.calls[-1][1].decoding
@@ -70,11 +70,18 @@ def test_address_is_fetched_by_the_service(talk: Talk) -> None:
 
 
 def test_job_that_fails_is_exit_code_1_with_the_reason(talk: Talk) -> None:
-    ended = talk.rayscribe("submit", "https://example.org/page.html", "--wait")
+    talk.file.write_bytes(b"no audio")
+    ended = talk.rayscribe("submit", talk.file, "--wait")
 
     assert ended.code == 1
-    assert ended.err == "rayscribe: There is no audio at this address.\n"
+    assert ended.err == "rayscribe: The file is no audio that can be decoded.\n"
     assert talk.rayscribe("jobs", "watch", ended.out.strip()).code == 1
+
+
+def test_address_that_is_not_allowed_is_refused_at_once(talk: Talk) -> None:
+    ended = talk.rayscribe("submit", "http://intranet/talk.mp3")
+
+    assert (ended.code, ended.out, ended.err) == (1, "", "rayscribe: This address is not allowed.\n")
 
 
 def test_file_above_the_limit_of_a_request_goes_up_in_parts(talk: Talk) -> None:
@@ -85,7 +92,7 @@ def test_file_above_the_limit_of_a_request_goes_up_in_parts(talk: Talk) -> None:
     assert (job["status"], job["duration_secs"], job["size_bytes"]) == ("done", 30.0, talk.file.stat().st_size)
 
 
-def test_large_file_is_transcribed_by_way_of_a_job_that_leaves_nothing(talk: Talk, house: House) -> None:
+def test_large_file_is_transcribed_by_way_of_a_job_that_leaves_nothing(talk: Talk, house: ServedHouse) -> None:
     talk.file.write_bytes(silent_wav(30.0))
     before = talk.rayscribe("jobs", "list", "--json").objects
     ended = talk.rayscribe("transcribe", talk.file)
@@ -95,7 +102,7 @@ def test_large_file_is_transcribed_by_way_of_a_job_that_leaves_nothing(talk: Tal
     assert talk.rayscribe("jobs", "list", "--json").objects == before
 
 
-def test_several_formats_come_from_one_hearing(talk: Talk, house: House) -> None:
+def test_several_formats_come_from_one_hearing(talk: Talk, house: ServedHouse) -> None:
     before = len(house.transcriber.calls)
     ended = talk.rayscribe("transcribe", talk.file, "-f", "txt", "-f", "srt", "-f", "json", "--word-times")
 
@@ -127,7 +134,7 @@ def test_watch_with_json_prints_each_event_once(talk: Talk) -> None:
     assert [int(event["id"]) for event in events] == list(range(1, len(events) + 1))
 
 
-def test_watch_goes_on_through_a_proxy_that_keeps_cutting(talk: Talk, house: House) -> None:
+def test_watch_goes_on_through_a_proxy_that_keeps_cutting(talk: Talk, house: ServedHouse) -> None:
     proxy = CuttingProxy(talk.url, every_s=0.3)
     with held(house), proxy.running() as url:
         job_id = submitted(talk)
@@ -140,7 +147,7 @@ def test_watch_goes_on_through_a_proxy_that_keeps_cutting(talk: Talk, house: Hou
     assert [e["data"]["text"] for e in ended.objects if e["event"] == "segment"] == list(SENTENCES)
 
 
-def test_cancelled_job_keeps_what_was_done_and_its_watcher_is_told(talk: Talk, house: House) -> None:
+def test_cancelled_job_keeps_what_was_done_and_its_watcher_is_told(talk: Talk, house: ServedHouse) -> None:
     with held(house):
         job_id = submitted(talk)
         half_way(talk, job_id)
