@@ -56,6 +56,7 @@ def create_app(services: Services) -> FastAPI:
         Path(services.settings.data_dir) / "uploads-tus",
         expires_s=services.settings.jobs.upload_expires_s,
         now=services.now,
+        sleep=services.sleep,
     )
     _add_problems(app, limits.max_retry_after_s)
     for routes in (audio, jobs, tus, models, system):

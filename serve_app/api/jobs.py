@@ -81,7 +81,7 @@ async def retrieve(job_id: JobId, request: Request, jobs: JobsDep, owner: OwnerD
     return _result(details, query.format, query) if query.format else _shown(details)
 
 
-@router.get("/{job_id}/stream", **job_documents.STREAM)
+@router.get("/{job_id}/stream", status_code=200, response_class=EventStream, **job_documents.STREAM)
 async def stream(
     job_id: JobId,
     request: Request,

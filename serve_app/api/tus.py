@@ -68,7 +68,7 @@ async def discover() -> Response:
     return Response(status_code=204, headers=headers)
 
 
-@router.post("", status_code=201, **job_documents.UPLOAD_CREATE)
+@router.post("", status_code=201, response_class=Response, **job_documents.UPLOAD_CREATE)
 async def create(request: Request, owner: OwnerDep, found: UploadsDep) -> Response:
     """Announce an upload of `Upload-Length` bytes; its address is in `Location`."""
     metadata = request.headers.get("upload-metadata", "")
@@ -79,7 +79,7 @@ async def create(request: Request, owner: OwnerDep, found: UploadsDep) -> Respon
     return Response(status_code=201, headers={"Location": location, "Upload-Expires": _expires(upload)})
 
 
-@router.head("/{upload_id}", **job_documents.UPLOAD_HEAD)
+@router.head("/{upload_id}", response_class=Response, **job_documents.UPLOAD_HEAD)
 async def head(upload_id: str, owner: OwnerDep, found: UploadsDep) -> Response:
     """How much of an upload has come."""
     upload = await found.get(upload_id, owner)

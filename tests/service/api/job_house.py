@@ -67,7 +67,16 @@ class House:
         forecast = Forecast(clock, settings.jobs.max_running)
         retention = Retention(self.store, self.media, hub, settings.jobs, clock)
         self.service = JobService(
-            self.store, self.media, hub, self._dispatcher, forecast, retention, settings.jobs, slice_s=slice_s, poll_s=5
+            self.store,
+            self.media,
+            hub,
+            self._dispatcher,
+            forecast,
+            retention,
+            settings.jobs,
+            clock,
+            slice_s=slice_s,
+            poll_s=5.0,
         )
         self.transcriber = FakeTranscriber(sentences, before_chunk=before_chunk, read=self.media.read)
         fetcher = FakeFetcher(self.media)

@@ -29,12 +29,14 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def cut_connections(url: str, *, sent: Sequence[int] = (), received: Sequence[int] = ()) -> AsyncIterator[str]:
+async def cut_connections(
+    url: str, *, sent: Sequence[int | None] = (), received: Sequence[int | None] = ()
+) -> AsyncIterator[str]:
     """
     A way to a server on which connections break.
 
     Args:
-        sent: After how many bytes to the server each connection ends; those after the last do not.
+        sent: After how many bytes to the server each connection ends; None, and those after the last, do not.
         received: The same for bytes from the server.
     """
     host, port = url.removeprefix("http://").split(":")
