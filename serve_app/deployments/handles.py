@@ -118,7 +118,9 @@ class HandleRecorder(AttemptRecorder):
     """
 
     def __init__(self, app_name: str, *, lease_s: float) -> None:
-        self._app_name = app_name
+        # Not bound, because the Coordinator is given the Pipeline's handle, and Serve binds no circles. Nor is it checked that
+        # there is one: that would ask the controller, and block while it is away.
+        self._handle = serve.get_deployment_handle(COORDINATOR, app_name, _check_exists=False)
         self._lease_s = lease_s
 
     async def record(self, lease: Lease, step: Step) -> None:
@@ -130,13 +132,10 @@ class HandleRecorder(AttemptRecorder):
     async def _call(self, verb: str, lease: Lease, *more: Any) -> None:
         try:
             async with asyncio.timeout(self._lease_s):
-                await _until_answered(lambda: self._handle(verb).remote(lease, *more), also=(StoreUnavailable,))
+                ask = getattr(self._handle, verb).remote
+                await _until_answered(lambda: ask(lease, *more), also=(StoreUnavailable,))
         except TimeoutError:
-            raise LeaseLost(lease.job_id) from None
-
-    def _handle(self, verb: str) -> DeploymentHandle[Any]:
-        # Not bound at start: the Coordinator is given the Pipeline's handle, and Serve binds no circles.
-        return cast(DeploymentHandle[Any], getattr(serve.get_deployment_handle(COORDINATOR, self._app_name), verb))
+            raise LeaseLost(f"The Coordinator is away for longer than the lease of job {lease.job_id}.") from None
 
 
 class HandleJobs(Jobs):

@@ -9,7 +9,8 @@ import pytest
 from benchmarks.chaos.evidence import Evidence, checks, failed
 from benchmarks.chaos.faults import Victim, deck
 
-SEGMENT = {"index": 0, "text": " Hello."}
+WORD = {"word": "Hello.", "start": 0.0, "end": 1.0, "probability": 0.9}
+SEGMENT = {"index": 0, "start": 0.0, "end": 1.0, "text": " Hello.", "words": [WORD]}
 JOB = {"status": "done", "error": None, "segments": [SEGMENT]}
 EVENTS = [
     {"type": "queued", "seq": 1},
@@ -50,6 +51,12 @@ def test_run_without_losses_passes_every_check() -> None:
 )
 def test_each_loss_is_found(name: str, change: dict[str, Any]) -> None:
     assert name in [check.name for check in failed(checks(replace(SOUND, **change)))]
+
+
+def test_probability_that_differs_is_no_loss() -> None:
+    other = SEGMENT | {"words": [WORD | {"probability": 0.9001}]}
+
+    assert failed(checks(replace(SOUND, undisturbed={"4": [other]}))) == []
 
 
 def test_seed_decides_the_order_in_which_everything_dies() -> None:
