@@ -30,7 +30,7 @@ class Pipeline(Transcriber):
         chunks_in_flight: Chunk calls that one transcription keeps in flight.
     """
 
-    def __init__(self, recognizer: Recognizer, decoders: Decoders, *, chunks_in_flight: int = 24) -> None:
+    def __init__(self, recognizer: Recognizer, decoders: Decoders, *, chunks_in_flight: int = 16) -> None:
         self._recognizer = recognizer
         self._decoders = decoders
         self._chunks_in_flight = chunks_in_flight

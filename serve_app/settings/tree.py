@@ -152,7 +152,7 @@ class PipelineSettings(Replicas):
     """Logical CPUs for Ray to reserve for each replica."""
     decoders: Count = 2
     """Media decoder processes kept ready by each replica."""
-    chunks_in_flight: Count = 24
+    chunks_in_flight: Count = 16
     """Chunk calls that one request keeps in flight."""
     chunk_retries: Annotated[int, Field(ge=0)] = 3
     """Times that a chunk is sent again after its recogniser died."""
