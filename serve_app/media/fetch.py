@@ -10,6 +10,7 @@ import httpx
 
 from serve_app.errors import AudioTooLarge, InvalidAudio, InvalidRequest, MediaUnavailable
 from serve_app.media.addresses import AddressRules
+from serve_app.media.outbound import failure
 from serve_app.transcript.protocols import MediaStore, StoredMedia
 
 BLOCK_BYTES = 256 * 1024
@@ -69,7 +70,7 @@ class HttpFetcher:
         except httpx.TooManyRedirects as error:
             raise InvalidAudio(f"{_host(httpx.URL(url))} redirects without end.", param="url") from error
         except (httpx.HTTPError, TimeoutError) as error:
-            raise MediaUnavailable(f"{_host(httpx.URL(url))} did not send the audio: {_reason(error)}.") from error
+            raise MediaUnavailable(f"{_host(httpx.URL(url))} did not send the audio: {failure(error)}.") from error
 
     async def _fetch(self, url: str) -> tuple[StoredMedia, int]:
         async with (
@@ -116,13 +117,3 @@ def _named(status: int) -> str:
 def _host(url: httpx.URL) -> str:
     """All of a URL that is shown: what follows it may hold keys."""
     return url.netloc.decode("ascii")
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case httpx.TimeoutException() | TimeoutError():
-            return "it takes too long"
-        case httpx.ConnectError():
-            return "no connection can be made"
-        case _:
-            return "the connection broke off"

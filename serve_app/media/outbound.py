@@ -101,6 +101,17 @@ def outbound_client(
     )
 
 
+def failure(error: Exception) -> str:
+    """Why a request got no answer, without a word of its URL."""
+    match error:
+        case httpx.TimeoutException() | TimeoutError():
+            return "it takes too long"
+        case httpx.ConnectError():
+            return "no connection can be made"
+        case _:
+            return "the connection broke off"
+
+
 def _addressed(request: httpx.Request, address: str) -> httpx.Request:
     return httpx.Request(
         request.method,
