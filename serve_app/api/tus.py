@@ -20,8 +20,9 @@ from serve_app.api.auth import OwnerDep
 from serve_app.api.checksums import ALGORITHMS, HEADER, Checksum
 from serve_app.api.places import StackDep
 from serve_app.api.problems import answer
-from serve_app.api.resumable import ResumableUploads, Upload
+from serve_app.api.resumable import ResumableUploads
 from serve_app.api.services import JobsDep, ServicesDep, services
+from serve_app.api.upload_files import Upload
 from serve_app.errors import InvalidRequest, RayscribeError
 
 VERSION = "1.0.0"

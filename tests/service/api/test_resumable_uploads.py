@@ -370,6 +370,14 @@ async def test_upload_becomes_one_job_only(http: httpx.AsyncClient) -> None:
     assert job_id in error_of(other)["message"]
 
 
+async def test_upload_that_became_a_job_takes_no_more(http: httpx.AsyncClient) -> None:
+    upload_id = await uploaded(http)
+    await http.post("/jobs", json={"upload_id": upload_id})
+    response = await send(http, f"/uploads/{upload_id}", len(AUDIO), b"")
+
+    assert (response.status_code, error_of(response)["code"]) == (409, "offset_mismatch")
+
+
 async def test_unfinished_upload_is_no_audio_yet(house: House, http: httpx.AsyncClient) -> None:
     path = await created(http)
     await send(http, path, 0, AUDIO[:1000])
