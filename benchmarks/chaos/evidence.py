@@ -99,14 +99,14 @@ def _events_without_gaps(evidence: Evidence) -> Check:
 def _same_text(evidence: Evidence) -> Check:
     wrong = []
     for job_id, name in evidence.recordings.items():
-        found, expected = map(_heard, (evidence.jobs[job_id]["segments"], evidence.undisturbed[name]))
+        found, expected = map(heard, (evidence.jobs[job_id]["segments"], evidence.undisturbed[name]))
         if found != expected:
             wrong.append(f"{job_id} ({name}): {set(found) ^ set(expected)}")
     equal = len(evidence.recordings) - len(wrong)
     return Check("transcripts equal the undisturbed ones", f"{equal} of {len(evidence.recordings)}", tuple(wrong))
 
 
-def _heard(segments: Sequence[JsonObject]) -> list[tuple[Any, ...]]:
+def heard(segments: Sequence[JsonObject]) -> list[tuple[Any, ...]]:
     """
     What was said, and when.
 
