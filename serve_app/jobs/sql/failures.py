@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,14 @@ from serve_app.errors import StoreUnavailable
 RETRY_AFTER_S = 10.0
 
 SAFE = "What was accepted is safe."
+
+SQLITE_CODES = {
+    errno.EACCES: sqlite3.SQLITE_PERM,
+    errno.EPERM: sqlite3.SQLITE_PERM,
+    errno.EROFS: sqlite3.SQLITE_READONLY,
+    errno.ENOSPC: sqlite3.SQLITE_FULL,
+    errno.EDQUOT: sqlite3.SQLITE_FULL,
+}
 
 
 class DamagedStore(StoreUnavailable):
@@ -126,6 +135,7 @@ def damaged(path: Path) -> DamagedStore:
 
 def _sqlite_code(error: BaseException) -> int | None:
     """The primary result code (https://sqlite.org/rescode.html)."""
-    origin = getattr(error, "orig", error)
-    code = getattr(origin, "sqlite_errorcode", None)
+    if isinstance(error, OSError):
+        return SQLITE_CODES.get(error.errno or 0)
+    code = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
     return None if code is None else code & 0xFF

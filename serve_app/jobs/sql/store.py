@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, literal, select, true, tuple_, update
+from sqlalchemy import delete, exists, func, literal, select, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve_app.errors import DeliveryNotFound, IdempotencyMismatch, RayscribeError, Superseded
+from serve_app.errors import DeliveryNotFound, RayscribeError
 from serve_app.jobs import machine
 from serve_app.jobs.job import (
     Claim,
@@ -31,18 +28,14 @@ from serve_app.jobs.job import (
     Submitted,
     WaitingFor,
 )
-from serve_app.jobs.machine import Change, Record
+from serve_app.jobs.machine import Change
 from serve_app.jobs.protocols import Clock, JobStore, Step
-from serve_app.jobs.sql import rows
+from serve_app.jobs.sql import rows, statements
 from serve_app.jobs.sql.database import Database
 from serve_app.jobs.sql.grouping import Grouped
-from serve_app.jobs.sql.schema import Instant, chunks, deliveries, dispatch, events, jobs, turns
+from serve_app.jobs.sql.schema import Instant, chunks, deliveries, dispatch, events, jobs
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import ChunkTranscribed
-
-QUEUED = jobs.c.status == Status.QUEUED
-RUNNING = jobs.c.status == Status.RUNNING
-PLACE = (jobs.c.rank, jobs.c.turn, jobs.c.number)
 
 
 class SqlJobStore(JobStore):
@@ -58,9 +51,11 @@ class SqlJobStore(JobStore):
         free = {"lease_token": None, "lease_expires_at": None}
         async with self._database.writing() as tx:
             epoch = await tx.scalar(update(dispatch).values(epoch=dispatch.c.epoch + 1).returning(dispatch.c.epoch))
-            await tx.execute(update(jobs).where(RUNNING).values(status=Status.QUEUED, **free))
+            await tx.execute(update(jobs).where(statements.RUNNING).values(status=Status.QUEUED, **free))
             # The clock of another process may be wrong: nothing waits for an instant that it gave.
-            await tx.execute(update(jobs).where(QUEUED, jobs.c.not_before.is_not(None)).values(not_before=None))
+            await tx.execute(
+                update(jobs).where(statements.QUEUED, jobs.c.not_before.is_not(None)).values(not_before=None)
+            )
             await tx.execute(
                 update(deliveries)
                 .where(deliveries.c.status == DeliveryStatus.PENDING, deliveries.c.next_attempt_at > now)
@@ -74,12 +69,12 @@ class SqlJobStore(JobStore):
 
     async def get(self, job_id: str, owner: Owner = None) -> Job:
         async with self._database.reading() as tx:
-            record = machine.check_visible(await _load(tx, job_id), job_id, owner)
-            return await _placed(tx, record)
+            record = machine.check_visible(await statements.load(tx, job_id), job_id, owner)
+            return await statements.placed(tx, record)
 
     async def page(self, query: JobQuery, owner: Owner = None) -> JobPage:
         before = machine.number_before(query.cursor)
-        wanted = select(jobs).where(_of(owner)).order_by(jobs.c.number.desc()).limit(query.limit + 1)
+        wanted = select(jobs).where(statements.owned_by(owner)).order_by(jobs.c.number.desc()).limit(query.limit + 1)
         if before is not None:
             wanted = wanted.where(jobs.c.number < before)
         if query.status is not None:
@@ -88,40 +83,40 @@ class SqlJobStore(JobStore):
             found = [rows.record_of(row) for row in await tx.execute(wanted)]
             shown = found[: query.limit]
             more = len(found) > len(shown) > 0
-            placed = [await _placed(tx, record) for record in shown]
+            placed = [await statements.placed(tx, record) for record in shown]
         return JobPage(tuple(placed), machine.cursor_after(shown[-1]) if more else None)
 
     async def chunks(self, job_id: str) -> tuple[ChunkTranscribed, ...]:
         async with self._database.reading() as tx:
-            return await _chunks(tx, job_id)
+            return await statements.checkpoints(tx, job_id)
 
     async def claim(self, epoch: int, *, lease_s: float, only: Priority | None = None) -> Claim | None:
         now = self._clock()
-        due = next_due(now, only).with_for_update(skip_locked=True)
+        due = statements.next_due(now, only).with_for_update(skip_locked=True)
         async with self._database.writing() as tx:
-            await _check_epoch(tx, epoch, lock=True)
+            await statements.check_epoch(tx, epoch, lock=True)
             row = (await tx.execute(due)).one_or_none()
             if row is None:
                 return None
             record = machine.claimed(rows.record_of(row), lease_s=lease_s, now=now)
-            await _keep(tx, Change(record))
-            await _serve_turn(tx, record)
-            return machine.claim_of(record, await _chunks(tx, record.job.job_id))
+            await statements.keep(tx, Change(record))
+            await statements.serve_turn(tx, record)
+            return machine.claim_of(record, await statements.checkpoints(tx, record.job.job_id))
 
     async def extend(self, lease: Lease, *, lease_s: float) -> Lease:
         now = self._clock()
         async with self._database.writing() as tx:
-            record = machine.extended(await _leased(tx, lease, now), lease, lease_s=lease_s, now=now)
-            await _keep(tx, Change(record))
+            record = machine.extended(await statements.leased(tx, lease, now), lease, lease_s=lease_s, now=now)
+            await statements.keep(tx, Change(record))
         assert record.lease is not None
         return record.lease
 
     async def record(self, lease: Lease, step: Step) -> None:
         now = self._clock()
         async with self._database.writing() as tx:
-            record = await _leased(tx, lease, now)
-            if not (isinstance(step, ChunkTranscribed) and await _is_known(tx, lease.job_id, step)):
-                await _keep(tx, machine.recorded(record, step, now=now))
+            record = await statements.leased(tx, lease, now)
+            if not (isinstance(step, ChunkTranscribed) and await statements.is_known(tx, lease.job_id, step)):
+                await statements.keep(tx, machine.recorded(record, step, now=now))
 
     async def release(
         self,
@@ -132,55 +127,55 @@ class SqlJobStore(JobStore):
         error: JobError | None = None,
     ) -> None:
         async with self._database.writing() as tx:
-            record = await _leased(tx, lease, self._clock())
+            record = await statements.leased(tx, lease, self._clock())
             record = machine.released(record, not_before=not_before, waiting_for=waiting_for, error=error)
-            await _keep(tx, Change(record))
+            await statements.keep(tx, Change(record))
 
     async def fail(self, lease: Lease, error: JobError) -> None:
         now = self._clock()
         async with self._database.writing() as tx:
-            record = await _leased(tx, lease, now)
-            await _keep(tx, machine.ended(record, Status.FAILED, error=error, now=now))
+            record = await statements.leased(tx, lease, now)
+            await statements.keep(tx, machine.ended(record, Status.FAILED, error=error, now=now))
 
     async def cancel(self, job_id: str, owner: Owner = None) -> Job:
         async with self._database.writing() as tx:
-            record = machine.check_visible(await _load(tx, job_id, lock=True), job_id, owner)
+            record = machine.check_visible(await statements.load(tx, job_id, lock=True), job_id, owner)
             if record.job.status.ended:
                 return record.job
             change = machine.ended(record, Status.CANCELLED, now=self._clock())
-            await _keep(tx, change)
+            await statements.keep(tx, change)
         return change.record.job
 
     async def purge(self, job_id: str, owner: Owner = None) -> StoredMedia | None:
         async with self._database.writing() as tx:
-            record = machine.check_visible(await _load(tx, job_id, lock=True), job_id, owner)
+            record = machine.check_visible(await statements.load(tx, job_id, lock=True), job_id, owner)
             await tx.execute(delete(jobs).where(jobs.c.job_id == job_id))
-            if isinstance(record.source, StoredMedia) and not await _is_held(tx, record.source):
+            if isinstance(record.source, StoredMedia) and not await statements.is_held(tx, record.source):
                 return record.source
         return None
 
     async def requeue_expired(self) -> int:
-        expired = select(jobs).where(RUNNING, jobs.c.lease_expires_at <= self._clock())
+        expired = select(jobs).where(statements.RUNNING, jobs.c.lease_expires_at <= self._clock())
         async with self._database.writing() as tx:
             found = (await tx.execute(expired.with_for_update(skip_locked=True))).all()
             for row in found:
-                await _keep(tx, Change(machine.requeued(rows.record_of(row))))
+                await statements.keep(tx, Change(machine.requeued(rows.record_of(row))))
         return len(found)
 
     async def next_due_at(self) -> datetime | None:
         now = self._clock()
         async with self._database.reading() as tx:
             waits = await tx.scalar(
-                select(func.min(func.coalesce(jobs.c.not_before, literal(now, Instant)))).where(QUEUED)
+                select(func.min(func.coalesce(jobs.c.not_before, literal(now, Instant)))).where(statements.QUEUED)
             )
-            expires = await tx.scalar(select(func.min(jobs.c.lease_expires_at)).where(RUNNING))
+            expires = await tx.scalar(select(func.min(jobs.c.lease_expires_at)).where(statements.RUNNING))
         return min((at for at in (waits, expires) if at is not None), default=None)
 
     async def stats(self, owner: Owner = None) -> QueueStats:
-        counts = select(func.count(), func.min(jobs.c.created_at)).where(_of(owner))
+        counts = select(func.count(), func.min(jobs.c.created_at)).where(statements.owned_by(owner))
         async with self._database.reading() as tx:
-            queued, oldest = (await tx.execute(counts.where(QUEUED))).one()
-            running, _ = (await tx.execute(counts.where(RUNNING))).one()
+            queued, oldest = (await tx.execute(counts.where(statements.QUEUED))).one()
+            running, _ = (await tx.execute(counts.where(statements.RUNNING))).one()
         return QueueStats(queued, running, oldest)
 
     async def events(self, job_id: str, *, after_seq: int, limit: int) -> Sequence[Event]:
@@ -221,12 +216,12 @@ class SqlJobStore(JobStore):
 
     async def holds(self, media: StoredMedia) -> bool:
         async with self._database.reading() as tx:
-            return await _is_held(tx, media)
+            return await statements.is_held(tx, media)
 
     async def deliveries(self, job_id: str, owner: Owner = None) -> Sequence[Delivery]:
         wanted = select(deliveries).where(deliveries.c.job_id == job_id)
         async with self._database.reading() as tx:
-            machine.check_visible(await _load(tx, job_id), job_id, owner)
+            machine.check_visible(await statements.load(tx, job_id), job_id, owner)
             return [rows.delivery_of(row) for row in await tx.execute(wanted)]
 
     async def due_deliveries(self, epoch: int, *, limit: int) -> Sequence[Delivery]:
@@ -237,22 +232,22 @@ class SqlJobStore(JobStore):
             .limit(limit)
         )
         async with self._database.reading() as tx:
-            await _check_epoch(tx, epoch)
+            await statements.check_epoch(tx, epoch)
             return [rows.delivery_of(row) for row in await tx.execute(due)]
 
     async def update_delivery(self, delivery: Delivery) -> None:
         async with self._database.writing() as tx:
-            await _keep_delivery(tx, delivery)
+            await statements.keep_delivery(tx, delivery)
 
     async def resend(self, job_id: str, delivery_id: str, owner: Owner = None) -> Delivery:
         wanted = select(deliveries).where(deliveries.c.job_id == job_id, deliveries.c.delivery_id == delivery_id)
         async with self._database.writing() as tx:
-            machine.check_visible(await _load(tx, job_id), job_id, owner)
+            machine.check_visible(await statements.load(tx, job_id), job_id, owner)
             row = (await tx.execute(wanted)).one_or_none()
             if row is None:
                 raise DeliveryNotFound(f"Job {job_id} has no delivery {delivery_id}.", param="delivery_id")
             delivery = machine.resent(rows.delivery_of(row), self._clock())
-            await _keep_delivery(tx, delivery)
+            await statements.keep_delivery(tx, delivery)
         return delivery
 
     async def close(self) -> None:
@@ -267,121 +262,10 @@ class SqlJobStore(JobStore):
 
     async def _submit_together(self, group: Sequence[NewJob]) -> list[Submitted | Exception]:
         async with self._database.writing() as tx:
-            return [await _submit(tx, new, self._clock()) for new in group]
+            return [await statements.submit(tx, new, self._clock()) for new in group]
 
     async def _submit_alone(self, new: NewJob) -> Submitted | Exception:
         try:
             return (await self._submit_together([new]))[0]
         except (RayscribeError, DBAPIError) as error:
             return error
-
-
-def next_due(now: datetime, only: Priority | None = None) -> Select[Any]:
-    """The queued job whose turn it is."""
-    due = QUEUED & (jobs.c.not_before.is_(None) | (jobs.c.not_before <= now))
-    if only is not None:
-        due &= jobs.c.rank == only.rank
-    return select(jobs).where(due).order_by(*PLACE).limit(1)
-
-
-def _of(owner: Owner) -> ColumnElement[bool]:
-    return true() if owner is None else jobs.c.owner == owner
-
-
-async def _submit(tx: AsyncConnection, new: NewJob, now: datetime) -> Submitted | IdempotencyMismatch:
-    if known := await _known(tx, new):
-        try:
-            machine.check_repeated(new, known)
-        except IdempotencyMismatch as error:
-            return error  # not raised, because that would undo what the others of its group wrote
-        return Submitted(await _placed(tx, known), created=False)
-    change = machine.submitted(new, number=0, turn=await _next_turn(tx, new), now=now)
-    number = await tx.scalar(jobs.insert().values(rows.job_row(change.record)).returning(jobs.c.number))
-    assert number is not None
-    await tx.execute(events.insert(), [rows.event_row(event) for event in change.events])
-    return Submitted(await _placed(tx, replace(change.record, number=number)), created=True)
-
-
-async def _load(tx: AsyncConnection, job_id: str, *, lock: bool = False) -> Record | None:
-    wanted = select(jobs).where(jobs.c.job_id == job_id)
-    row = (await tx.execute(wanted.with_for_update() if lock else wanted)).one_or_none()
-    return rows.record_of(row) if row else None
-
-
-async def _leased(tx: AsyncConnection, lease: Lease, now: datetime) -> Record:
-    return machine.check_lease(await _load(tx, lease.job_id, lock=True), lease, now)
-
-
-async def _known(tx: AsyncConnection, new: NewJob) -> Record | None:
-    """The job that was submitted before under this id or this key."""
-    wanted = select(jobs).where(jobs.c.job_id == new.job_id)
-    row = (await tx.execute(wanted)).one_or_none()
-    if row is None and new.idempotency:
-        same_key = (jobs.c.owner == new.owner) & (jobs.c.idempotency_key == new.idempotency.key)
-        row = (await tx.execute(select(jobs).where(same_key))).one_or_none()
-    return rows.record_of(row) if row else None
-
-
-async def _next_turn(tx: AsyncConnection, new: NewJob) -> int:
-    of_rank, rank = turns.c.rank == new.priority.rank, jobs.c.rank == new.priority.rank
-    served = select(func.max(turns.c.served)).where(of_rank)
-    own_served = select(turns.c.served).where(of_rank, turns.c.owner == new.owner)
-    own_queued = select(func.max(jobs.c.turn)).where(jobs.c.owner == new.owner, QUEUED, rank)
-    row = (await tx.execute(select(*(query.scalar_subquery() for query in (served, own_served, own_queued))))).one()
-    return machine.next_turn(served=row[0] or 0, owners_last=max(row[1] or 0, row[2] or 0))
-
-
-async def _serve_turn(tx: AsyncConnection, record: Record) -> None:
-    """Note that the owner's turn came; only one process may at a time, because it holds the epoch's row."""
-    rank, owner = record.job.priority.rank, record.job.owner
-    own = (turns.c.rank == rank) & (turns.c.owner == owner)
-    served = await tx.scalar(select(turns.c.served).where(own))
-    if served is None:
-        await tx.execute(turns.insert().values(rank=rank, owner=owner, served=record.turn))
-    elif served < record.turn:
-        await tx.execute(update(turns).where(own).values(served=record.turn))
-
-
-async def _placed(tx: AsyncConnection, record: Record) -> Job:
-    """The job with its place in the queue."""
-    if record.job.status is not Status.QUEUED:
-        return record.job
-    place = (record.job.priority.rank, record.turn, record.number)
-    ahead = await tx.scalar(select(func.count()).select_from(jobs).where(QUEUED, tuple_(*PLACE) <= place))
-    return replace(record.job, queue_position=ahead)
-
-
-async def _chunks(tx: AsyncConnection, job_id: str) -> tuple[ChunkTranscribed, ...]:
-    bodies = await tx.scalars(select(chunks.c.body).where(chunks.c.job_id == job_id))
-    return tuple(sorted(map(rows.chunk_of, bodies), key=lambda chunk: (chunk.start, chunk.channel, chunk.index)))
-
-
-async def _is_known(tx: AsyncConnection, job_id: str, chunk: ChunkTranscribed) -> bool:
-    same = (chunks.c.job_id == job_id) & (chunks.c.channel == chunk.channel) & (chunks.c.chunk_index == chunk.index)
-    return bool(await tx.scalar(select(exists().where(same))))
-
-
-async def _is_held(tx: AsyncConnection, media: StoredMedia) -> bool:
-    return bool(await tx.scalar(select(exists().where(jobs.c.media_path == media.path))))
-
-
-async def _check_epoch(tx: AsyncConnection, epoch: int, *, lock: bool = False) -> None:
-    current = select(dispatch.c.epoch)
-    if await tx.scalar(current.with_for_update() if lock else current) != epoch:
-        raise Superseded("Another Coordinator has taken over.")
-
-
-async def _keep(tx: AsyncConnection, change: Change) -> None:
-    job_id = change.record.job.job_id
-    await tx.execute(update(jobs).where(jobs.c.job_id == job_id).values(rows.changing_columns(change.record)))
-    if change.chunk:
-        await tx.execute(chunks.insert().values(rows.chunk_row(job_id, change.chunk)))
-    if change.events:
-        await tx.execute(events.insert(), [rows.event_row(event) for event in change.events])
-    if change.delivery:
-        await tx.execute(deliveries.insert().values(rows.delivery_row(change.delivery)))
-
-
-async def _keep_delivery(tx: AsyncConnection, delivery: Delivery) -> None:
-    same = deliveries.c.delivery_id == delivery.delivery_id
-    await tx.execute(update(deliveries).where(same).values(rows.delivery_row(delivery)))

@@ -301,7 +301,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
         runner.run(store.close())
 
 
-EXAMPLES = {"memory": 80, "sqlite": 12, "postgres": 12}
+EXAMPLES = {"memory": 80, "sqlite": 8, "postgres": 12}
 
 
 def test_any_sequence_of_verbs_keeps_every_promise(backend: Backend, request: pytest.FixtureRequest) -> None:

@@ -1,0 +1,134 @@
+"""What a verb of the store is made of. `tx` is the transaction that the caller has begun."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, exists, func, select, true, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serve_app.errors import IdempotencyMismatch, Superseded
+from serve_app.jobs import machine
+from serve_app.jobs.job import Delivery, Job, Lease, NewJob, Owner, Priority, Status, Submitted
+from serve_app.jobs.machine import Change, Record
+from serve_app.jobs.sql import rows
+from serve_app.jobs.sql.schema import chunks, deliveries, dispatch, events, jobs, turns
+from serve_app.transcript.protocols import StoredMedia
+from serve_app.transcript.types import ChunkTranscribed
+
+QUEUED = jobs.c.status == Status.QUEUED
+RUNNING = jobs.c.status == Status.RUNNING
+PLACE = (jobs.c.rank, jobs.c.turn, jobs.c.number)
+
+
+def next_due(now: datetime, only: Priority | None = None) -> Select[Any]:
+    """The queued job whose turn it is."""
+    due = QUEUED & (jobs.c.not_before.is_(None) | (jobs.c.not_before <= now))
+    if only is not None:
+        due &= jobs.c.rank == only.rank
+    return select(jobs).where(due).order_by(*PLACE).limit(1)
+
+
+def owned_by(owner: Owner) -> ColumnElement[bool]:
+    return true() if owner is None else jobs.c.owner == owner
+
+
+async def submit(tx: AsyncConnection, new: NewJob, now: datetime) -> Submitted | IdempotencyMismatch:
+    if known := await submitted_before(tx, new):
+        try:
+            machine.check_repeated(new, known)
+        except IdempotencyMismatch as error:
+            return error  # not raised, because that would undo what the others of its group wrote
+        return Submitted(await placed(tx, known), created=False)
+    change = machine.submitted(new, number=0, turn=await next_turn(tx, new), now=now)
+    number = await tx.scalar(jobs.insert().values(rows.job_row(change.record)).returning(jobs.c.number))
+    assert number is not None
+    await tx.execute(events.insert(), [rows.event_row(event) for event in change.events])
+    return Submitted(await placed(tx, replace(change.record, number=number)), created=True)
+
+
+async def load(tx: AsyncConnection, job_id: str, *, lock: bool = False) -> Record | None:
+    wanted = select(jobs).where(jobs.c.job_id == job_id)
+    row = (await tx.execute(wanted.with_for_update() if lock else wanted)).one_or_none()
+    return rows.record_of(row) if row else None
+
+
+async def leased(tx: AsyncConnection, lease: Lease, now: datetime) -> Record:
+    return machine.check_lease(await load(tx, lease.job_id, lock=True), lease, now)
+
+
+async def submitted_before(tx: AsyncConnection, new: NewJob) -> Record | None:
+    """The job that was submitted before under this id or this key."""
+    wanted = select(jobs).where(jobs.c.job_id == new.job_id)
+    row = (await tx.execute(wanted)).one_or_none()
+    if row is None and new.idempotency:
+        same_key = (jobs.c.owner == new.owner) & (jobs.c.idempotency_key == new.idempotency.key)
+        row = (await tx.execute(select(jobs).where(same_key))).one_or_none()
+    return rows.record_of(row) if row else None
+
+
+async def next_turn(tx: AsyncConnection, new: NewJob) -> int:
+    of_rank, rank = turns.c.rank == new.priority.rank, jobs.c.rank == new.priority.rank
+    served = select(func.max(turns.c.served)).where(of_rank)
+    own_served = select(turns.c.served).where(of_rank, turns.c.owner == new.owner)
+    own_queued = select(func.max(jobs.c.turn)).where(jobs.c.owner == new.owner, QUEUED, rank)
+    row = (await tx.execute(select(*(query.scalar_subquery() for query in (served, own_served, own_queued))))).one()
+    return machine.next_turn(served=row[0] or 0, owners_last=max(row[1] or 0, row[2] or 0))
+
+
+async def serve_turn(tx: AsyncConnection, record: Record) -> None:
+    """Note that the owner's turn came; only one process may at a time, because it holds the epoch's row."""
+    rank, owner = record.job.priority.rank, record.job.owner
+    own = (turns.c.rank == rank) & (turns.c.owner == owner)
+    served = await tx.scalar(select(turns.c.served).where(own))
+    if served is None:
+        await tx.execute(turns.insert().values(rank=rank, owner=owner, served=record.turn))
+    elif served < record.turn:
+        await tx.execute(update(turns).where(own).values(served=record.turn))
+
+
+async def placed(tx: AsyncConnection, record: Record) -> Job:
+    """The job with its place in the queue."""
+    if record.job.status is not Status.QUEUED:
+        return record.job
+    place = (record.job.priority.rank, record.turn, record.number)
+    ahead = await tx.scalar(select(func.count()).select_from(jobs).where(QUEUED, tuple_(*PLACE) <= place))
+    return replace(record.job, queue_position=ahead)
+
+
+async def checkpoints(tx: AsyncConnection, job_id: str) -> tuple[ChunkTranscribed, ...]:
+    bodies = await tx.scalars(select(chunks.c.body).where(chunks.c.job_id == job_id))
+    return tuple(sorted(map(rows.chunk_of, bodies), key=lambda chunk: (chunk.start, chunk.channel, chunk.index)))
+
+
+async def is_known(tx: AsyncConnection, job_id: str, chunk: ChunkTranscribed) -> bool:
+    same = (chunks.c.job_id == job_id) & (chunks.c.channel == chunk.channel) & (chunks.c.chunk_index == chunk.index)
+    return bool(await tx.scalar(select(exists().where(same))))
+
+
+async def is_held(tx: AsyncConnection, media: StoredMedia) -> bool:
+    return bool(await tx.scalar(select(exists().where(jobs.c.media_path == media.path))))
+
+
+async def check_epoch(tx: AsyncConnection, epoch: int, *, lock: bool = False) -> None:
+    current = select(dispatch.c.epoch)
+    if await tx.scalar(current.with_for_update() if lock else current) != epoch:
+        raise Superseded("Another Coordinator has taken over.")
+
+
+async def keep(tx: AsyncConnection, change: Change) -> None:
+    job_id = change.record.job.job_id
+    await tx.execute(update(jobs).where(jobs.c.job_id == job_id).values(rows.changing_columns(change.record)))
+    if change.chunk:
+        await tx.execute(chunks.insert().values(rows.chunk_row(job_id, change.chunk)))
+    if change.events:
+        await tx.execute(events.insert(), [rows.event_row(event) for event in change.events])
+    if change.delivery:
+        await tx.execute(deliveries.insert().values(rows.delivery_row(change.delivery)))
+
+
+async def keep_delivery(tx: AsyncConnection, delivery: Delivery) -> None:
+    same = deliveries.c.delivery_id == delivery.delivery_id
+    await tx.execute(update(deliveries).where(same).values(rows.delivery_row(delivery)))
