@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.chaos.evidence import Evidence, checks, failed
+from benchmarks.chaos.evidence import Evidence, checks, failed, same_speech
 from benchmarks.chaos.faults import Victim, deck
 
 WORD = {"word": "Hello.", "start": 0.0, "end": 1.0, "probability": 0.9}
@@ -53,10 +53,17 @@ def test_each_loss_is_found(name: str, change: dict[str, Any]) -> None:
     assert name in [check.name for check in failed(checks(replace(SOUND, **change)))]
 
 
-def test_probability_that_differs_is_no_loss() -> None:
-    other = SEGMENT | {"words": [WORD | {"probability": 0.9001}]}
-
-    assert failed(checks(replace(SOUND, undisturbed={"4": [other]}))) == []
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"probability": 0.9001}, True),
+        ({"end": 1.04}, True),
+        ({"end": 1.2}, False),
+        ({"word": "Hallo."}, False),
+    ],
+)
+def test_words_may_differ_in_what_a_batch_changes_and_in_nothing_else(change: dict[str, Any], same: bool) -> None:
+    assert same_speech([SEGMENT], [SEGMENT | {"words": [WORD | change]}]) is same
 
 
 def test_seed_decides_the_order_in_which_everything_dies() -> None:
