@@ -167,7 +167,7 @@ class _WatchedBody:
 def _too_large(size: str, max_bytes: int) -> AudioTooLarge:
     return AudioTooLarge(
         f"The request body is {size}, and this service takes at most {max_bytes} bytes in one request."
-        " Send the audio compressed (Opus or MP3), or split it into several files."
+        " Send the audio compressed (Opus or MP3), or as a job: /jobs takes a URL, and /uploads a file in parts."
     )
 
 

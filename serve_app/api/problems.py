@@ -104,9 +104,11 @@ def _problem_of(kind: type[errors.RayscribeError]) -> Problem:
 
 
 def _tree(kind: type[errors.RayscribeError]) -> Iterator[type[errors.RayscribeError]]:
+    """The errors that a service raises; clients of one derive their own."""
     yield kind
     for child in kind.__subclasses__():
-        yield from _tree(child)
+        if child.__module__ == errors.__name__:
+            yield from _tree(child)
 
 
 def _http(error: HTTPException) -> JSONResponse:

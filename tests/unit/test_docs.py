@@ -12,8 +12,11 @@ import typer
 
 from serve_app.api.application import Services, create_app
 from serve_app.api.documents import openapi
+from serve_app.api.forms import Fields
+from serve_app.api.job_forms import JobForm
+from serve_app.api.job_schemas import JobAnswer, ResultQuery
 from serve_app.api.problems import CODES, codes
-from serve_app.api.schemas import AudioForm, TranscriptionForm, TranslationForm
+from serve_app.api.schemas import TranscriptionForm, TranslationForm
 from serve_app.cli import app
 from serve_app.cli.settings_table import as_markdown
 from serve_app.media.store import DirectoryMediaStore
@@ -89,8 +92,8 @@ def test_each_route_is_documented(tmp_path: Path) -> None:
     assert [path for path in openapi(create_app(services))["paths"] if path not in page] == []
 
 
-@pytest.mark.parametrize("form", [TranscriptionForm, TranslationForm])
-def test_each_form_field_is_documented(form: type[AudioForm]) -> None:
+@pytest.mark.parametrize("form", [TranscriptionForm, TranslationForm, JobForm, ResultQuery])
+def test_each_form_field_is_documented(form: type[Fields]) -> None:
     page = (DOCS / "http-api.md").read_text()
 
     assert [name for name in form.model_fields if f"`{name}`" not in page and f"`{name}[]`" not in page] == []
@@ -107,3 +110,9 @@ def test_parity_names_tests_that_exist() -> None:
 
     assert named
     assert [test for file, test in named if f"def {test}(" not in (ROOT / "tests" / file).read_text()] == []
+
+
+def test_each_key_of_a_job_is_documented() -> None:
+    page = (DOCS / "http-api.md").read_text()
+
+    assert [name for name in JobAnswer.model_fields if f"`{name}`" not in page and f'"{name}"' not in page] == []

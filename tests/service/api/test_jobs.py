@@ -16,7 +16,7 @@ from serve_app.jobs.job import Delivery, NewJob, RemoteMedia, Submitted
 from serve_app.jobs.service import JobService
 from serve_app.testing import SENTENCES
 from serve_app.transcript.types import Task
-from tests.service.api.conftest import LONG_WAV, SETTINGS, WAV, client_of
+from tests.service.api.conftest import LONG_WAV, WAV, client_of
 from tests.service.api.job_house import KEYS, House, submitted
 from tests.service.api.test_errors import error_of
 
@@ -420,7 +420,3 @@ async def test_health_is_degraded_while_the_jobs_cannot_be_asked(house: House, h
     health = await http.get("/health")
 
     assert (health.status_code, health.json()["status"], health.json()["queue_depth"]) == (200, "degraded", 0)
-
-
-def test_settings_of_these_tests_know_two_models() -> None:
-    assert set(SETTINGS.models) == {"tiny.en", "acme/large"}
