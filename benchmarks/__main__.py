@@ -12,10 +12,13 @@ from rich.console import Console
 from benchmarks import report
 from benchmarks.corpus import read_corpus
 from benchmarks.failure import BenchFailed
+from benchmarks.job_rows import JOB_ROWS
 from benchmarks.machine import this_machine
 from benchmarks.results import Results, RowResult, merged, read_results, write_results
-from benchmarks.rows import ROWS, Plan
+from benchmarks.rows import TRANSCRIPTION_ROWS, Plan
 from tests.recordings import SHARED_AUDIO
+
+ROWS = {**TRANSCRIPTION_ROWS, **JOB_ROWS}
 
 console = Console()
 

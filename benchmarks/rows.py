@@ -90,7 +90,7 @@ def throughput(plan: Plan) -> Finding:
             time.sleep(PAUSE_S)
             theirs.append(len(clips) / sum(loop.transcribe(path).took_s for path in paths))
     rate = "{:.2f} clips/s".format
-    measure = _ratio(f"clips per second at {CLIENTS} clients", ours, theirs, rate, at_least=3.0)
+    measure = ratio(f"clips per second at {CLIENTS} clients", ours, theirs, rate, at_least=3.0)
     how = (
         f"{len(clips)} clips of 5 to 15 s ({minutes(clips):.1f} min) sent by {CLIENTS} HTTP clients, three times over, against a"
         f" loop over `transcribe` with {cores()} threads"
@@ -149,7 +149,7 @@ def latency(plan: Plan) -> Finding:
 def memory(plan: Plan) -> Finding:
     clips = plan.corpus.long_files()
     short, long = recording(clips, plan.short_s), recording(clips, plan.long_s)
-    with _running(**service_args()) as service, _client(service, MODEL) as client:
+    with running_service(**service_args()) as service, client_of(service, MODEL) as client:
         _warm_up(client.transcribe)
         small, took = _peak_bytes(service, client, short)
         large, took_long = _peak_bytes(service, client, long)
@@ -179,7 +179,7 @@ def replicas(plan: Plan) -> Finding:
         one.append(_rate_of_replicas(1, paths))
         two.append(_rate_of_replicas(2, paths))
     rate = "{:.2f} clips/s".format
-    measure = _ratio("two replicas against one, model base", two, one, rate, at_least=1.6)
+    measure = ratio("two replicas against one, model base", two, one, rate, at_least=1.6)
     how = (
         f"{len(clips)} clips of 5 to 15 s ({minutes(clips):.1f} min), {PASSES} times over, from {2 * CLIENTS} HTTP clients, one"
         f" thread a replica, on {cores()} cores that also run everything else; each service alone, because an idle one takes"
@@ -190,12 +190,12 @@ def replicas(plan: Plan) -> Finding:
 
 def _rate_of_replicas(count: int, paths: Sequence[Path]) -> float:
     """Clips a second of a service with so many replicas."""
-    with _running(**_base_args(count)) as service, _client(service, "base") as client:
+    with running_service(**_base_args(count)) as service, client_of(service, "base") as client:
         client.transcribe_all([SAMPLE] * 2 * CLIENTS, clients=2 * CLIENTS)  # so that every replica has worked once
         return len(paths) / client.transcribe_all(paths, clients=2 * CLIENTS)
 
 
-ROWS: dict[str, Callable[[Plan], Finding]] = {
+TRANSCRIPTION_ROWS: dict[str, Callable[[Plan], Finding]] = {
     "wer": word_error_rate,
     "throughput": throughput,
     "long-file": long_file,
@@ -216,7 +216,7 @@ def _base_args(count: int) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def _running(**args: object) -> Iterator[Service]:
+def running_service(**args: object) -> Iterator[Service]:
     with (
         tempfile.TemporaryDirectory(prefix="bench") as folder,
         running(config_file(Path(folder), **args), **SAME_PRIORITY) as service,
@@ -226,11 +226,11 @@ def _running(**args: object) -> Iterator[Service]:
 
 @contextlib.contextmanager
 def _service() -> Iterator[Client]:
-    with _running(**service_args()) as service, _client(service, MODEL) as client:
+    with running_service(**service_args()) as service, client_of(service, MODEL) as client:
         yield client
 
 
-def _client(service: Service, model: str) -> contextlib.closing[Client]:
+def client_of(service: Service, model: str) -> contextlib.closing[Client]:
     return contextlib.closing(Client(service.url, KEY, model=model))
 
 
@@ -278,7 +278,7 @@ def _difference(what: str, ours: WordErrors, theirs: WordErrors, *, at_most: flo
     return Measure(what, str(ours), str(theirs), ours.rate - theirs.rate, Unit.WER, at_most=at_most)
 
 
-def _ratio(
+def ratio(
     what: str, ours: list[float], theirs: list[float], text: Callable[[float], str], *, at_least: float | None = None
 ) -> Measure:
     """The median of the rounds' ratios: what disturbs a round disturbs both sides of it."""
@@ -298,7 +298,7 @@ def _ratio(
 
 def _speed(what: str, ours: list[Heard], theirs: list[Heard], *, at_least: float | None = None) -> Measure:
     rates, others = ([1 / heard.took_s for heard in side] for side in (ours, theirs))
-    return _ratio(what, rates, others, lambda rate: f"{1 / rate:.1f} s", at_least=at_least)
+    return ratio(what, rates, others, lambda rate: f"{1 / rate:.1f} s", at_least=at_least)
 
 
 def _first_delta(first: list[float], whole: list[Heard]) -> Measure:

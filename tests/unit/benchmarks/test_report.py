@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.report import HEADINGS, PAGE, page, table
 from benchmarks.results import Measure, Unit, read_results
-from benchmarks.rows import ROWS
+from benchmarks.__main__ import ROWS
 from tests.unit.benchmarks.values import MACHINE, MEASURE, ROW
 
 
