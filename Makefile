@@ -7,7 +7,7 @@ PORT ?= 8000
 CONFIG ?= configs/local.yaml
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test test-slow check format bench lock clean
+.PHONY: run test test-slow check format bench chaos lock clean
 
 run: $(VENV)/.run
 	@PORT=$(PORT) $(BIN)/rayscribe serve $(CONFIG) --try-sample $(if $(ONCE),--once)
@@ -35,6 +35,10 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks $(if $(AUDIO),--audio $(AUDIO))
+
+# Kills everything that can die while jobs run; SEED= repeats a run.
+chaos: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.chaos --seed $(or $(SEED),1) --jobs $(or $(JOBS),40)
 
 # The locks hold names, versions and hashes for Python 3.11 to 3.13, and no address.
 lock:
