@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
 from serve_app.api.limits import RequestLimiter
+from serve_app.jobs.clock import wall_clock
 from serve_app.jobs.protocols import Clock, Jobs, Sleep, UrlFetcher
 from serve_app.settings import Settings
 from serve_app.transcript.protocols import MediaStore, Transcriber
@@ -20,10 +20,6 @@ from serve_app.transcript.protocols import MediaStore, Transcriber
 
 async def always_ready() -> bool:
     return True
-
-
-def wall_clock() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)

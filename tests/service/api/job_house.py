@@ -12,8 +12,8 @@ import httpx
 from fastapi import FastAPI
 
 from serve_app.api.application import Services, create_app
-from serve_app.api.services import wall_clock
 from serve_app.errors import InvalidRequest
+from serve_app.jobs.clock import wall_clock
 from serve_app.jobs.dispatcher import Dispatcher
 from serve_app.jobs.forecast import Forecast
 from serve_app.jobs.hub import Hub
