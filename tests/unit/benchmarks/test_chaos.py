@@ -11,7 +11,7 @@ from benchmarks.chaos.faults import Victim, deck
 
 WORD = {"word": "Hello.", "start": 0.0, "end": 1.0, "probability": 0.9}
 SEGMENT = {"index": 0, "start": 0.0, "end": 1.0, "text": " Hello.", "words": [WORD]}
-JOB = {"status": "done", "error": None, "segments": [SEGMENT]}
+JOB = {"status": "done", "error": None, "attempts": 1, "segments": [SEGMENT]}
 EVENTS = [
     {"type": "queued", "seq": 1},
     {"type": "segment", "seq": 2, **SEGMENT},
