@@ -59,7 +59,8 @@ class JobStore(Protocol):
         """
         Become the one that dispatches: gives a new epoch, and queues again whatever ran under older ones.
 
-        Called at every start of a Coordinator. Jobs keep their checkpoints and their place in the queue.
+        Called at every start of a Coordinator. Jobs keep their checkpoints and their place in the queue. Nothing waits any
+        longer for an instant that an older one gave (`not_before`, a delivery's next attempt): its clock may have been wrong.
         """
         ...
 
@@ -68,7 +69,7 @@ class JobStore(Protocol):
         Accept a job.
 
         Raises:
-            IdempotencyMismatch: The owner used the key before, for something else.
+            IdempotencyMismatch: The owner used the key before, or somebody else the id, for something else.
         """
         ...
 
@@ -157,7 +158,9 @@ class JobStore(Protocol):
 
     async def purge(self, job_id: str, owner: Owner = None) -> StoredMedia | None:
         """
-        Delete a job with all that belongs to it, cancelling it first; gives its audio, for the caller to delete.
+        Delete a job with all that belongs to it, cancelling it first.
+
+        Gives its audio, for the caller to delete, unless another job refers to it.
 
         Raises:
             JobNotFound: As `get`.
@@ -181,7 +184,7 @@ class JobStore(Protocol):
     # Retention.
 
     async def spent_media(self, *, kept: timedelta, limit: int) -> Sequence[tuple[str, StoredMedia]]:
-        """Audio of jobs that ended longer ago: job id and where it lies."""
+        """Audio that no job needs which did not end longer ago: job id and where it lies."""
         ...
 
     async def forget_media(self, job_id: str) -> None:
@@ -189,7 +192,7 @@ class JobStore(Protocol):
         ...
 
     async def forget_text(self, job_id: str) -> None:
-        """Delete what was said, here and in the events; the job stays, `forgotten`."""
+        """Delete what was said: the chunks, and the events of kind `segment`; the job stays, `forgotten`."""
         ...
 
     async def ended_before(self, kept: timedelta, *, limit: int, forgotten: bool = True) -> Sequence[str]:
