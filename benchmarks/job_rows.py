@@ -18,6 +18,7 @@ from rich.progress import track
 
 from benchmarks.client import LONGEST_S
 from benchmarks.failure import BenchFailed
+from benchmarks.large_input import CHANNELS, RATE_HZ, SAMPLE_BYTES, Growth, served, silent_wav, submit
 from benchmarks.reference import MODEL, service_args
 from benchmarks.results import Measure, Unit
 from benchmarks.rows import PAUSE_S, SAMPLE, Finding, Plan, client_of, ratio, running_service
@@ -35,6 +36,7 @@ QUEUED = 10_000
 DISPATCHED = 500  # at the full depth of the queue
 OWNERS = 20
 LEASE_S = 600.0
+LARGE_BYTES = 2 * 10**9
 FINISHED = TranscriptionFinished(duration_s=3.0, language="en", language_probability=1.0)
 
 
@@ -114,11 +116,41 @@ def job_throughput(plan: Plan) -> Finding:
     return Finding("the file of the row on long files, from its upload to `done`, in turns", (measure,))
 
 
+def large_input(plan: Plan) -> Finding:
+    """Whether a process holds what passes through it."""
+    args = service_args() | {"outbound": {"allow": ["127.0.0.0/8"]}}
+    with tempfile.TemporaryDirectory(prefix="large") as folder, served(Path(folder)) as base_url:
+        path = silent_wav(Path(folder) / "silence.wav", LARGE_BYTES)
+        with running_service(**args) as service:
+            submit(service, str(SAMPLE))
+            measures = tuple(
+                _growth(service, how, source) for how, source in (("tus", str(path)), ("url", f"{base_url}{path.name}"))
+            )
+    hours = LARGE_BYTES / (RATE_HZ * CHANNELS * SAMPLE_BYTES) / 3600
+    how = f"a WAV file of {hours:.1f} h of silence by `rayscribe submit --wait`, until its job is done; proportional set sizes"
+    return Finding(how, measures)
+
+
+def _growth(service: Service, how: str, source: str) -> Measure:
+    with Growth(service.process.pid) as growth:
+        submit(service, source)
+    grown_mb = growth.most_bytes / 1e6
+    return Measure(
+        f"{LARGE_BYTES / 1e9:.0f} GB by {how}: growth of the process that grows most",
+        f"{grown_mb:.0f} MB",
+        "before",
+        grown_mb,
+        Unit.MB,
+        at_most=200,
+    )
+
+
 JOB_ROWS: dict[str, Callable[[Plan], Finding]] = {
     "jobs-submit": submit_rate,
     "jobs-first-event": first_event,
     "jobs-queue": long_queue,
     "jobs-throughput": job_throughput,
+    "jobs-large": large_input,
 }
 
 Stores = Callable[[], contextlib.AbstractAsyncContextManager[SqlJobStore]]
