@@ -52,7 +52,7 @@ def submission(
     Raises:
         FileFailed: There is no such file.
     """
-    remote = source.startswith(("http://", "https://"))
+    remote = source.startswith(("http://", "https://", "s3://"))
     if not remote and not Path(source).is_file():
         raise FileFailed(f"there is no file {source}")
     return Submission(
