@@ -80,21 +80,28 @@ class HttpFetcher:
         ):
             _check(response)
             at_most = int(response.headers.get("Content-Length", self._max_bytes))
-            self._check_size(at_most)
+            check_size(at_most, self._max_bytes)
             deadline.reschedule(asyncio.get_running_loop().time() + self._patience_s + at_most / SLOWEST_BYTES_PER_S)
             media = await self._store.save(self._counted(response))
             return media, response.num_bytes_downloaded
 
     async def _counted(self, response: httpx.Response) -> AsyncIterator[bytes]:
         async for block in response.aiter_raw(BLOCK_BYTES):
-            self._check_size(response.num_bytes_downloaded)
+            check_size(response.num_bytes_downloaded, self._max_bytes)
             yield block
 
-    def _check_size(self, size_bytes: int) -> None:
-        if size_bytes > self._max_bytes:
-            raise AudioTooLarge(
-                f"The audio has {size_bytes:,} bytes or more; at most {self._max_bytes:,} are fetched.", param="url"
-            )
+
+def check_size(size_bytes: int, max_bytes: int) -> None:
+    """
+    Of what is fetched.
+
+    Raises:
+        AudioTooLarge: It is more.
+    """
+    if size_bytes > max_bytes:
+        raise AudioTooLarge(
+            f"The audio has {size_bytes:,} bytes or more; at most {max_bytes:,} are fetched.", param="url"
+        )
 
 
 def _check(response: httpx.Response) -> None:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import FileIO
 from pathlib import Path
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from serve_app.errors import ConfigError, MediaUnavailable
+from serve_app.errors import ConfigError, InvalidAudio, MediaUnavailable
 from serve_app.media.disk import blocks_of, gone, on_disk, write
 from serve_app.transcript.protocols import StoredMedia
 
 SCHEME = "s3://"
-OWN = "audio-"
+OWN = re.compile(r"audio-[0-9a-f]{32}")  # and nothing else, because clients' objects may lie in the same bucket
 PART_BYTES = 8 * 1024 * 1024  # a bucket takes 10,000 parts: 80 GB
 PARTS_AT_ONCE = 3
 GIVE_UP_AFTER = timedelta(seconds=30)  # of retries of one request
@@ -42,17 +44,12 @@ class ObjectMediaStore:
 
     def __init__(self, location: str) -> None:
         self._bucket, prefix = _split(location)
-        if not self._bucket:
-            raise ConfigError("media.store names no bucket: it looks like s3://bucket/prefix")
         self._prefix = f"{prefix.rstrip('/')}/" if prefix.rstrip("/") else ""
-        try:
-            self._objects = _connected(self._bucket)
-        except (BaseError, ValueError) as error:
-            raise ConfigError(f"media.store {location} cannot be used: {error}") from error
+        self._objects = connect(location, setting="media.store")
 
     async def save(self, blocks: AsyncIterable[bytes]) -> StoredMedia:
         """Keep the bytes; when `blocks` raises or the call is cancelled, nothing stays behind."""
-        key = f"{self._prefix}{OWN}{uuid.uuid4().hex}"
+        key = f"{self._prefix}audio-{uuid.uuid4().hex}"
         source = _Stoppable(blocks)
         put = asyncio.ensure_future(self._put(key, source))
         try:
@@ -85,8 +82,11 @@ class ObjectMediaStore:
                 self._media(listed["path"])
                 async for page in obstore.list(self._objects, self._prefix or None)
                 for listed in page
-                if listed["path"].startswith(self._prefix + OWN) and listed["last_modified"] < before
+                if self._owns(listed["path"]) and listed["last_modified"] < before
             ]
+
+    def _owns(self, key: str) -> bool:
+        return key.startswith(self._prefix) and OWN.fullmatch(key, len(self._prefix)) is not None
 
     async def _put(self, key: str, source: _Stoppable) -> None:
         with _translated(self._bucket, source):
@@ -102,23 +102,67 @@ async def download(media: StoredMedia, file: FileIO) -> None:
     """
     Copy an object into a file, block by block.
 
-    Each block is a request of its own, because one for all would have to be given as long as the largest file takes.
-
     Raises:
         InvalidAudio: It is gone.
         MediaUnavailable: The bucket is away or refuses, or the disk is full.
     """
-    bucket, key = _split(media.path)
-    with _translated(bucket):
-        objects = _connected(bucket)
+    with _translated(_split(media.path)[0]):
         try:
-            size_bytes = (await obstore.head_async(objects, key))["size"]
-            for start in range(0, size_bytes, PART_BYTES):
-                end = min(start + PART_BYTES, size_bytes)
-                block = await obstore.get_range_async(objects, key, start=start, end=end)
-                await on_disk(write, file, memoryview(block))
+            async for block in (await find(media.path)).blocks():
+                await on_disk(write, file, block)
         except FileNotFoundError as error:
             raise gone() from error
+
+
+@dataclass(frozen=True, slots=True)
+class FoundObject:
+    """An object as it was when it was found."""
+
+    objects: S3Store
+    key: str
+    size_bytes: int
+    etag: str | None
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """
+        The bytes; they end by an error if the object is replaced meanwhile, so that they are never of two.
+
+        Each block is a request of its own, because one for all would have to be given as long as the largest file takes.
+        """
+        for start in range(0, self.size_bytes, PART_BYTES):
+            span = (start, min(start + PART_BYTES, self.size_bytes))
+            part = await obstore.get_async(self.objects, self.key, options={"range": span, "if_match": self.etag})
+            yield (await part.bytes_async()).to_bytes()
+
+
+async def find(path: str) -> FoundObject:
+    """The object of a path; its errors, and those of its blocks, are the library's."""
+    bucket, key = _split(path)
+    objects = _connected(bucket)
+    found = await obstore.head_async(objects, key)
+    return FoundObject(objects, key, found["size"], found["e_tag"])
+
+
+@contextlib.contextmanager
+def copying(path: str) -> Iterator[None]:
+    """
+    Reading an object that a client has named.
+
+    Raises:
+        InvalidAudio: There is none, or the service may not read it.
+        MediaUnavailable: The bucket is away, or the object was replaced meanwhile; try again.
+    """
+    bucket = SCHEME + _split(path)[0]
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InvalidAudio(f"The audio cannot be fetched: {bucket} has no such object.", param="url") from error
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        raise InvalidAudio(
+            f"The audio cannot be fetched: {bucket} does not let the service read it.", param="url"
+        ) from error
+    except (BaseError, OSError) as error:
+        raise MediaUnavailable(f"{bucket} did not send the audio ({type(error).__name__}).") from error
 
 
 class _Stoppable(AsyncIterator[bytes]):
@@ -154,6 +198,22 @@ class _Stoppable(AsyncIterator[bytes]):
         except BaseException as error:
             self.error = error
             raise
+
+
+def connect(location: str, *, setting: str) -> S3Store:
+    """
+    The bucket that a setting names; nothing is asked of it yet.
+
+    Raises:
+        ConfigError: It names none, or the environment makes no sense.
+    """
+    bucket = _split(location)[0]
+    if not bucket:
+        raise ConfigError(f"{setting} names no bucket: it looks like s3://bucket/prefix")
+    try:
+        return _connected(bucket)
+    except (BaseError, ValueError) as error:
+        raise ConfigError(f"{setting} {location} cannot be used: {error}") from error
 
 
 def _connected(bucket: str) -> S3Store:

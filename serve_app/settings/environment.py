@@ -80,7 +80,7 @@ def _normalised(path: str, value: str) -> Any:
     if path == "log_level":
         level = value.split(",")[0].upper()
         return {"WARN": "WARNING"}.get(level, level)
-    if path in {"models", "aliases", "preload", "decoding.temperatures", "outbound.allow"}:
+    if path in {"models", "aliases", "preload", "decoding.temperatures", "outbound.allow", "media.readable"}:
         return _json(path, value)
     return value
 

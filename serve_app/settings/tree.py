@@ -241,6 +241,29 @@ class MediaSettings(Section):
     store: str = ""
     """Where audio of jobs lies: a directory, or `s3://bucket/prefix` for several nodes (credentials from the environment, as
     for the AWS tools). Empty: `media` in `data_dir`."""
+    readable: tuple[str, ...] = ()
+    """Prefixes of objects (`s3://bucket/incoming/`) that jobs may name as `url`; any client with a key may read all beneath
+    them."""
+
+    @field_validator("readable")
+    @classmethod
+    def _folders(cls, readable: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_folder(prefix) for prefix in readable)
+
+    @model_validator(mode="after")
+    def _audio_of_others_stays_private(self) -> Self:
+        for prefix in self.readable:
+            if f"{self.store.rstrip('/')}/".startswith(prefix):
+                raise ValueError(f"{prefix} in readable holds store, with the audio of all clients")
+        return self
+
+
+def _folder(prefix: str) -> str:
+    """With `/` at its end: `s3://bucket/in` must not stand for `s3://bucket/internal`."""
+    parts = prefix.removeprefix("s3://").removesuffix("/").split("/")
+    if not prefix.startswith("s3://") or {"", ".", ".."} & set(parts):
+        raise ValueError(f"{prefix!r} does not look like s3://bucket/prefix/")
+    return f"s3://{'/'.join(parts)}/"
 
 
 class Settings(Section):

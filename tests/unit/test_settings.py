@@ -85,6 +85,49 @@ def test_alias_of_a_model_resolves_to_the_default_model() -> None:
     assert Settings().resolve_model("gpt-4o") is None
 
 
+@pytest.mark.parametrize("given", ["s3://bucket/in", "s3://bucket/in/"])
+def test_readable_prefix_ends_where_a_folder_does(given: str) -> None:
+    settings = load_settings({}, {"RAYSCRIBE_MEDIA__READABLE": f'["{given}"]'})
+
+    assert settings.media.readable == ("s3://bucket/in/",)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "/data",
+        "https://bucket/in",
+        "s3://",
+        "s3:///in/",
+        "s3://bucket//in/",
+        "s3://bucket/in//",
+        "s3://bucket/../in/",
+    ],
+)
+def test_readable_prefix_without_a_bucket_or_in_disorder_is_a_mistake(prefix: str) -> None:
+    with pytest.raises(ConfigError, match="does not look like s3://bucket/prefix/"):
+        load_settings({"media": {"readable": [prefix]}}, {})
+
+
+@pytest.mark.parametrize(
+    ("store", "readable"),
+    [
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/media/", "s3://bucket/media"),
+        ("s3://bucket/media/of/jobs", "s3://bucket/media/"),
+    ],
+)
+def test_audio_of_all_jobs_is_never_readable(store: str, readable: str) -> None:
+    with pytest.raises(ConfigError, match="with the audio of all clients"):
+        load_settings({"media": {"store": store, "readable": [readable]}}, {})
+
+
+def test_readable_prefix_may_lie_beside_or_beneath_the_store() -> None:
+    for store in ("s3://bucket", "s3://bucket/incoming2", "/var/media"):
+        load_settings({"media": {"store": store, "readable": ["s3://bucket/incoming"]}}, {})
+
+
 @given(st.dictionaries(st.text(max_size=12), st.text(max_size=12) | st.integers() | st.none(), max_size=4))
 def test_whatever_the_file_holds_the_outcome_is_settings_or_one_error(args: dict[str, Any]) -> None:
     with contextlib.suppress(ConfigError):

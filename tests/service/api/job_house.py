@@ -45,6 +45,9 @@ class FakeFetcher(UrlFetcher):
 
 class House:
     """
+    Args:
+        fetcher: Makes what fetches into the store of the house.
+
     Attributes:
         jobs: What the routes talk to; a test may put something between.
     """
@@ -56,6 +59,7 @@ class House:
         keys: tuple[str, ...] = (),
         sentences: Sequence[str] = SENTENCES,
         before_chunk: Callable[[int], Awaitable[None]] = at_once,
+        fetcher: Callable[[InMemoryMediaStore], UrlFetcher] = FakeFetcher,
         clock: Clock = wall_clock,
         slice_s: float = 5.0,
         **jobs: Any,
@@ -79,8 +83,8 @@ class House:
             poll_s=5.0,
         )
         self.transcriber = FakeTranscriber(sentences, before_chunk=before_chunk, read=self.media.read)
-        fetcher = FakeFetcher(self.media)
-        self._runner = AttemptRunner(self.transcriber, self.service, fetcher, heartbeat_s=5)
+        fetching = fetcher(self.media)
+        self._runner = AttemptRunner(self.transcriber, self.service, fetching, heartbeat_s=5)
         self.jobs: Jobs = self.service
         self.services = Services(
             settings,
@@ -89,7 +93,7 @@ class House:
             api_keys=lambda: frozenset(keys),
             jobs=_Through(self),
             job_media=self.media,
-            fetcher=fetcher,
+            fetcher=fetching,
             now=clock,
             sleep=_hardly,
         )
