@@ -14,7 +14,8 @@ run: $(VENV)/.run
 
 # What a reviewer needs to trust a change: 15 minutes at most on two cores.
 test: check
-	$(PYTEST) tests/unit tests/service
+	$(PYTEST) tests/unit tests/service -m "not server and not slow" -n 2
+	$(PYTEST) tests/service -m "server and not slow"
 	$(PYTEST) tests/model tests/sdk tests/browser tests/cluster -m "not slow and not gpu"
 
 # The rest of the cluster layer and the faults: 40 minutes at most.

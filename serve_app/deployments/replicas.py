@@ -35,7 +35,7 @@ from serve_app.jobs.job import (
     QueueStats,
     Submitted,
 )
-from serve_app.jobs.protocols import Jobs, Step, UrlFetcher
+from serve_app.jobs.protocols import Jobs, Step
 from serve_app.settings import Settings, check_listen, read_database_url, read_webhook_secret
 from serve_app.transcript.protocols import MediaReference
 from serve_app.transcript.types import (
@@ -69,20 +69,25 @@ class PipelineReplica:
 
     async def __init__(self, settings: Settings, recognizer: DeploymentHandle[Any]) -> None:  # type: ignore[misc]
         from serve_app.jobs.runner import AttemptRunner
+        from serve_app.media.remote import open_fetcher
+        from serve_app.pipeline.background import BackgroundRecognizer
         from serve_app.pipeline.decode import DecoderPool
         from serve_app.pipeline.run import Pipeline
 
         telemetry.configure_logging(settings.log_level)
         pipeline = settings.pipeline
         self._decoders = DecoderPool(size=pipeline.decoders, max_audio_s=settings.limits.max_audio_s)
-        self._pipeline = Pipeline(
-            HandleRecognizer(recognizer, retries=pipeline.chunk_retries),
+        recognizers = HandleRecognizer(recognizer, retries=pipeline.chunk_retries)
+        at_once = settings.recognizer.chunks_that_keep_busy
+        self._pipeline = Pipeline(recognizers, self._decoders, chunks_in_flight=pipeline.chunks_in_flight)
+        for_jobs = Pipeline(
+            BackgroundRecognizer(recognizers, at_once=at_once),
             self._decoders,
             chunks_in_flight=pipeline.chunks_in_flight,
         )
         lease_s = settings.jobs.lease_s
         recorder = HandleRecorder(serve.get_replica_context().app_name, lease_s=lease_s)
-        self._runner = AttemptRunner(self._pipeline, recorder, _fetcher(settings), heartbeat_s=lease_s / 3)
+        self._runner = AttemptRunner(for_jobs, recorder, open_fetcher(settings), heartbeat_s=lease_s / 3)
 
     async def run(
         self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
@@ -175,6 +180,7 @@ class GatewayReplica:
     def __init__(self, settings: Settings, pipeline: DeploymentHandle[Any], coordinator: DeploymentHandle[Any]) -> None:
         from serve_app.api.application import Services, create_app
         from serve_app.api.auth import KeyRing
+        from serve_app.media.remote import open_fetcher
         from serve_app.media.store import DirectoryMediaStore, open_media_store
 
         telemetry.configure_logging(settings.log_level)
@@ -189,7 +195,7 @@ class GatewayReplica:
                 media_store=DirectoryMediaStore(Path(settings.data_dir) / "uploads"),
                 jobs=jobs,
                 job_media=open_media_store(settings),
-                fetcher=_fetcher(settings),
+                fetcher=open_fetcher(settings),
                 ready=Readiness(serve.get_replica_context().app_name, jobs),
             )
         )
@@ -235,14 +241,3 @@ class Readiness:
         except (TimeoutError, CoordinatorUnavailable):
             pass
         return True
-
-
-def _fetcher(settings: Settings) -> UrlFetcher:
-    from serve_app.media.addresses import AddressRules
-    from serve_app.media.fetch import HttpFetcher
-    from serve_app.media.outbound import outbound_client
-    from serve_app.media.store import open_media_store
-
-    rules = AddressRules(settings.outbound.allow)
-    store = open_media_store(settings)
-    return HttpFetcher(outbound_client(rules), rules, store, max_bytes=settings.jobs.max_fetch_bytes)

@@ -22,7 +22,9 @@ Result = TypeVar("Result")
 STEP_S = 0.5
 """How much later each further item of one caller is due than its first."""
 LONGEST_DELAY_S = 10.0
-"""An item never yields for longer than this, so nothing starves."""
+"""So nothing starves, an item yields for no longer than this to what came after it."""
+BACKGROUND_S = 60.0
+"""An item in the background yields for so much longer."""
 COMPANION_S = 0.25
 """How much sooner a key is due for each companion that it would fill a batch with."""
 
@@ -40,7 +42,7 @@ class Batcher(Generic[Key, Item, Result]):
     Runs `work(key, items)` on batches of items that were submitted with equal keys.
 
     Each item has a due time: its arrival plus `STEP_S` for each item of the same caller before it (its index), at most
-    `LONGEST_DELAY_S`. The next batch is of the key whose first item is due first, where each companion in the queue makes
+    `LONGEST_DELAY_S`, and `BACKGROUND_S` if nobody waits for it. The next batch is of the key whose first item is due first, where each companion in the queue makes
     a key due `COMPANION_S` sooner: full batches are cheaper for everyone.
 
     Args:
@@ -79,7 +81,7 @@ class Batcher(Generic[Key, Item, Result]):
         """Items that no batch has taken yet."""
         return sum(map(len, self._queues.values()))
 
-    async def submit(self, item: Item, key: Key, *, index: int = 0) -> Result:
+    async def submit(self, item: Item, key: Key, *, index: int = 0, background: bool = False) -> Result:
         """
         Queue an item and wait for its result. Cancelling takes it out of the queue.
 
@@ -87,6 +89,7 @@ class Batcher(Generic[Key, Item, Result]):
             item: What to work on.
             key: Only items of an equal key share its batch.
             index: Its place among the items of its caller; later ones yield to other callers' first ones.
+            background: It yields to all that are not, for a minute.
 
         Raises:
             RecognizerUnavailable: The batcher is closed.
@@ -94,7 +97,7 @@ class Batcher(Generic[Key, Item, Result]):
         """
         if self._closed:
             raise RecognizerUnavailable("The recogniser is stopping.")
-        entry = self._entry(item, index)
+        entry = self._entry(item, min(index * STEP_S, LONGEST_DELAY_S) + background * BACKGROUND_S)
         insort(self._queues.setdefault(key, []), entry)
         self._start()
         try:
@@ -112,10 +115,9 @@ class Batcher(Generic[Key, Item, Result]):
         self._queues.clear()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _entry(self, item: Item, index: int) -> _Entry[Item, Result]:
+    def _entry(self, item: Item, delay_s: float) -> _Entry[Item, Result]:
         self._arrivals += 1
-        due = self._now() + min(index * STEP_S, LONGEST_DELAY_S)
-        return _Entry(due, self._arrivals, item, asyncio.get_running_loop().create_future())
+        return _Entry(self._now() + delay_s, self._arrivals, item, asyncio.get_running_loop().create_future())
 
     def _remove(self, key: Key, entry: _Entry[Item, Result]) -> None:
         queue = self._queues.get(key, [])

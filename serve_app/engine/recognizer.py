@@ -148,7 +148,9 @@ class BatchingRecognizer:
         """The best decoding of a chunk, and how many it took."""
         decodings: list[Decoding] = []
         for key in passes(model, utterance, request.options):
-            decodings.append(await self._batcher.submit(utterance, key, index=request.index))
+            decodings.append(
+                await self._batcher.submit(utterance, key, index=request.index, background=request.background)
+            )
             if omissions.is_cut_off(decodings[-1], utterance.duration_s):
                 return await self._decode_halves(decodings[-1], len(decodings), model, utterance, request)
             if quality.passes(decodings[-1]):

@@ -181,6 +181,11 @@ class RecognizerSettings(Replicas):
     batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 3.0
     """How long an idle replica waits for a batch to fill, in milliseconds."""
 
+    @property
+    def chunks_that_keep_busy(self) -> int:
+        """The batches that run in all replicas, and one more for each to go on with."""
+        return self.max_batch_size * (self.batches_at_once + 1) * self.max_replicas
+
 
 class JobSettings(Section):
     """Durable jobs."""

@@ -101,6 +101,7 @@ class ChunkRequest:
     options: DecodingOptions
     index: int = 0  # place among its request's chunks; later chunks yield to other requests' first ones
     previous_text: str = ""  # what this request said before this chunk, when it conditions on it
+    background: bool = False  # of a job: yields to requests, for which somebody holds a connection open
 
 
 @dataclass(frozen=True, slots=True)

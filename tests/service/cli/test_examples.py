@@ -15,6 +15,8 @@ import pytest
 from serve_app.testing import SENTENCES, silent_wav
 from tests.service.cli.house import ServedHouse
 
+pytestmark = pytest.mark.server
+
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = ("README.md", "docs/jobs.md")
 DEFAULT_URL = "http://127.0.0.1:8000"

@@ -14,7 +14,7 @@ from serve_app.testing import FakeClock, InMemoryJobStore
 from tests.postgres import Postgres, running_postgres
 from tests.service.jobs.stores import Opened, empty
 
-KINDS = ("memory", "sqlite", "postgres")
+KINDS = ("memory", "sqlite", pytest.param("postgres", marks=pytest.mark.server))
 
 
 @pytest.fixture(scope="session")

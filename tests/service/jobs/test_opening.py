@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "jobs.sqlite3"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.server)])
 def where(request: pytest.FixtureRequest, path: Path) -> str | Path:
     if request.param == "sqlite":
         return path
@@ -308,6 +308,7 @@ class TestDamage:
         await store.close()
 
 
+@pytest.mark.server
 class TestPostgresFaults:
     async def test_server_that_is_away_is_named(self, clock: FakeClock, tmp_path: Path) -> None:
         with pytest.raises(StoreUnavailable, match="is away: see that it runs"):

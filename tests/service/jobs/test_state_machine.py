@@ -295,7 +295,7 @@ class JobStoreMachine(RuleBasedStateMachine):
             assert len(deliveries) == bool(expected.status.ended and job.webhook_url)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.server)])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     clock = FakeClock()
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:

@@ -22,6 +22,8 @@ from serve_app.settings import MediaSettings, Settings
 from serve_app.transcript.protocols import StoredMedia
 from tests.service.media.conftest import BUCKET
 
+pytestmark = pytest.mark.server
+
 PART = bytes(6 * 1024 * 1024)
 
 

@@ -42,7 +42,7 @@ async def test_what_is_not_audio_is_refused_with_a_sentence(decoders: DecoderPoo
     assert refused.value.message.endswith(".")
 
 
-@pytest.mark.parametrize("name", DAMAGED)
+@pytest.mark.parametrize("name", sorted(DAMAGED))
 async def test_damaged_files_give_what_they_hold_and_say_so(decoders: DecoderPool, name: str) -> None:
     decoded = await decode(decoders, stored(HOSTILE / name))
 
@@ -50,7 +50,7 @@ async def test_damaged_files_give_what_they_hold_and_say_so(decoders: DecoderPoo
     assert decoded.end.damage.endswith(".")
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", sorted(WHOLE))
 async def test_odd_files_that_are_whole_are_read_without_complaint(decoders: DecoderPool, name: str) -> None:
     decoded = await decode(decoders, stored(HOSTILE / name))
 

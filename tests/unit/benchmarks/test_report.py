@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.__main__ import ROWS
 from benchmarks.report import HEADINGS, PAGE, page, table
 from benchmarks.results import Measure, Unit, read_results
-from benchmarks.__main__ import ROWS
 from tests.unit.benchmarks.values import MACHINE, MEASURE, ROW
 
 

@@ -127,6 +127,23 @@ async def test_first_chunks_of_others_go_before_the_later_chunks_of_a_long_file(
     assert [items for _, items in worker.batches] == [["running"], ["short"], ["long 1"], ["long 2"], ["long 3"]]
 
 
+async def test_what_nobody_waits_for_yields_for_a_minute() -> None:
+    worker, clock = Worker(held=True), Clock()
+    batches = batcher(worker, clock, size=1)
+    tasks = await submit(batches, ["running"])
+    tasks += [asyncio.create_task(batches.submit("job", "k", background=True))]
+    await settle()
+    await clock.advance(59.0)
+    tasks += await submit(batches, ["in time"])
+    await clock.advance(2.0)
+    tasks += await submit(batches, ["too late"])
+
+    worker.finish(4)
+    await asyncio.gather(*tasks)
+
+    assert [items for _, items in worker.batches] == [["running"], ["in time"], ["job"], ["too late"]]
+
+
 async def test_the_last_chunk_of_a_long_file_is_not_starved_by_newcomers() -> None:
     worker, clock = Worker(held=True), Clock()
     batches = batcher(worker, clock, size=1)
