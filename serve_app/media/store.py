@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import time
 import uuid
 from collections.abc import AsyncIterable, Sequence
@@ -19,7 +20,7 @@ from serve_app.settings import Settings
 from serve_app.transcript.protocols import MediaStore, StoredMedia
 
 PARTIAL = ".part"
-DURABLE = "audio-"
+OWN = re.compile(r"audio-[0-9a-f]{32}(\.part)?")  # and nothing else, because other files may lie in the same directory
 
 
 class DurableMediaStore(MediaStore, Protocol):
@@ -152,7 +153,7 @@ class DurableDirectoryMediaStore(DirectoryMediaStore):
         sync(self._directory.parent)
 
     def _new_path(self) -> Path:
-        return self._directory / f"{DURABLE}{uuid.uuid4().hex}"
+        return self._directory / f"audio-{uuid.uuid4().hex}"
 
     def _complete(self, file: FileIO, path: Path) -> None:
         os.fsync(file.fileno())
@@ -160,7 +161,7 @@ class DurableDirectoryMediaStore(DirectoryMediaStore):
         sync(self._directory)
 
     def _owns(self, name: str) -> bool:
-        return name.startswith(DURABLE)
+        return OWN.fullmatch(name) is not None
 
     def _rename(self, path: Path, target: Path) -> None:
         sync(path)

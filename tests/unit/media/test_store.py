@@ -169,7 +169,8 @@ async def test_audio_of_a_job_is_on_disk_before_it_counts_as_saved(
 
 async def test_audio_of_jobs_outlives_its_process_and_foreign_files_are_let_be(tmp_path: Path, dead_pid: int) -> None:
     media = await DurableDirectoryMediaStore(tmp_path).save(blocks(b"sound"))
-    (tmp_path / "holiday.mp3").touch()
+    for foreign in ("holiday.mp3", "audio-2023-interview.mp3", f"audio-{'0' * 32}.mp3"):
+        (tmp_path / foreign).touch()
     (tmp_path / f"{os.uname().nodename}-{dead_pid}-0123").touch()
 
     assert await DurableDirectoryMediaStore(tmp_path).older_than(-1) == [media]
@@ -179,7 +180,7 @@ async def test_audio_of_jobs_outlives_its_process_and_foreign_files_are_let_be(t
 async def test_what_was_left_half_written_is_found_by_its_age(tmp_path: Path) -> None:
     store = DurableDirectoryMediaStore(tmp_path)
     await store.save(blocks(b"new"))
-    left = tmp_path / "audio-0123.part"
+    left = tmp_path / f"audio-{'0' * 32}.part"
     left.touch()
     os.utime(left, (0, 0))
 
