@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 ENDED = "ended"
 """The topic of whoever waits for any job to end."""
@@ -38,6 +38,7 @@ class Hub:
 
     def __init__(self) -> None:
         self._bells: defaultdict[str, set[Bell]] = defaultdict(set)
+        self._on_delivered: list[Callable[[str], None]] = []
 
     def ring(self, topic: str) -> None:
         for bell in self._bells.get(topic, ()):
@@ -47,6 +48,14 @@ class Hub:
         """A job has ended."""
         self.ring(job_id)
         self.ring(ENDED)
+
+    def on_delivered(self, listener: Callable[[str], None]) -> None:
+        """Call it with the id of each job whose webhook is delivered."""
+        self._on_delivered.append(listener)
+
+    def delivered(self, job_id: str) -> None:
+        for listener in self._on_delivered:
+            listener(job_id)
 
     @contextlib.contextmanager
     def listen(self, topic: str) -> Iterator[Bell]:

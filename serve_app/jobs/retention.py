@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 SWEEP_S = 30.0  # how long something may lie that is no longer to be kept
 ORPHANS_S = 600.0  # how often orphans are looked for: it lists the whole media store
 AT_ONCE = 100  # rows of one look
+MOST_EARLIER = (
+    100_000  # jobs that are looked through at the start for what was delivered; others wait for zero_retention_s
+)
 GRACE_S = 10.0  # for a reader whose connection broke, and who asks again
 ORPHAN_S = 3600.0  # younger audio may belong to a request in progress, or to a job that is just being submitted
 
@@ -37,12 +40,19 @@ class Retention:
         self._hub = hub
         self._settings = settings
         self._clock = clock
-        self._read: dict[str, datetime] = {}  # results that somebody fetched, and when first
+        self._got: dict[str, datetime] = {}  # results that somebody got, and when their text may go
+        self._knows_earlier = False  # what was delivered before this process began
+        hub.on_delivered(self.was_delivered)
 
     def was_read(self, job: Job) -> None:
         """Somebody fetched the result of a job that has ended: under zero retention its text goes soon."""
         if self._settings.zero_retention and not job.forgotten:
-            self._read.setdefault(job.job_id, self._clock())
+            self._got.setdefault(job.job_id, self._clock() + timedelta(seconds=GRACE_S))
+
+    def was_delivered(self, job_id: str) -> None:
+        """A webhook took the result of a job to its receiver: under zero retention its text goes by the next sweep."""
+        if self._settings.zero_retention:
+            self._got[job_id] = self._clock()
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -67,7 +77,7 @@ class Retention:
         with self._hub.listen(ENDED) as bell:
             while True:
                 await self.sweep()
-                await bell.wait(GRACE_S if self._read else SWEEP_S)
+                await bell.wait(GRACE_S if self._got else SWEEP_S)
 
     async def _keep_finding_orphans(self) -> None:
         while True:
@@ -82,22 +92,28 @@ class Retention:
                 await self._store.forget_media(job_id)
 
     async def _spent_text(self) -> None:
-        """Under zero retention: of results that were fetched, that a webhook delivered, or that waited too long."""
+        """Under zero retention: of results that somebody got, unless a webhook still needs it, or that waited too long."""
         if not self._settings.zero_retention:
             return
-        now = self._clock()
-        for job_id in [j for j, at in self._read.items() if now - at >= timedelta(seconds=GRACE_S)]:
-            await self._store.forget_text(job_id)
-            del self._read[job_id]
         waited = timedelta(seconds=self._settings.zero_retention_s)
         await self._each(waited, self._store.forget_text, forgotten=False)
-        for job_id in await self._store.ended_before(timedelta(0), limit=AT_ONCE, forgotten=False):
-            if await self._is_delivered(job_id):
+        if not self._knows_earlier:
+            await self._find_delivered()
+        now = self._clock()
+        for job_id in [job_id for job_id, at in self._got.items() if at <= now]:
+            if not await self._has(job_id, DeliveryStatus.PENDING):
                 await self._store.forget_text(job_id)
+                del self._got[job_id]
 
-    async def _is_delivered(self, job_id: str) -> bool:
+    async def _find_delivered(self) -> None:
+        for job_id in await self._store.ended_before(timedelta(0), limit=MOST_EARLIER, forgotten=False):
+            if await self._has(job_id, DeliveryStatus.DELIVERED):
+                self.was_delivered(job_id)
+        self._knows_earlier = True
+
+    async def _has(self, job_id: str, status: DeliveryStatus) -> bool:
         with contextlib.suppress(JobNotFound):
-            return any(d.status is DeliveryStatus.DELIVERED for d in await self._store.deliveries(job_id))
+            return any(delivery.status is status for delivery in await self._store.deliveries(job_id))
         return False
 
     async def _old_jobs(self) -> None:

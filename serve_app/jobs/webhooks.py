@@ -71,6 +71,7 @@ class Deliverer:
         self._places = asyncio.Semaphore(AT_ONCE)
         self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._at_work: dict[str, asyncio.Task[None]] = {}
+        self._hub = Hub()
 
     async def run(self, epoch: int, hub: Hub) -> None:
         """
@@ -79,6 +80,7 @@ class Deliverer:
         Raises:
             Superseded: Another Coordinator has taken over.
         """
+        self._hub = hub
         try:
             with hub.listen(ENDED) as bell:
                 while True:
@@ -140,6 +142,8 @@ class Deliverer:
         outcome = await self._post(delivery, await self._body_of(delivery.job_id))
         after = attempted(delivery, outcome, self._clock())
         await self._store.update_delivery(after)
+        if after.status is DeliveryStatus.DELIVERED:
+            self._hub.delivered(after.job_id)
         if after.status is DeliveryStatus.EXHAUSTED:
             logger.warning(
                 "webhook %s of job %s to %s is given up after %d attempts: %s",

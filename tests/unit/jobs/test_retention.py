@@ -9,7 +9,7 @@ import pytest
 
 from serve_app.errors import JobNotFound, MediaUnavailable
 from serve_app.jobs.job import DeliveryStatus
-from serve_app.jobs.retention import GRACE_S
+from serve_app.jobs.retention import AT_ONCE, GRACE_S
 from serve_app.testing import InMemoryMediaStore
 from serve_app.transcript.protocols import StoredMedia
 from tests.unit.jobs.coordination import House, Shared, settled
@@ -140,9 +140,40 @@ async def test_zero_retention_forgets_a_result_that_a_webhook_delivered() -> Non
     await house.retention.sweep()
     before = (await house.job(job_id)).forgotten
     await house.store.update_delivery(replace(delivery, status=DeliveryStatus.DELIVERED))
+    house.hub.delivered(job_id)
     await house.retention.sweep()
 
     assert not before
+    assert (await house.job(job_id)).forgotten
+
+
+async def test_zero_retention_keeps_a_result_that_was_fetched_while_a_webhook_still_needs_it() -> None:
+    house = House(zero_retention=True)
+    job_id = await done_job(house, webhook_url="https://example.org/hook")
+    (delivery,) = await house.store.deliveries(job_id)
+
+    await house.service.get(job_id, None)
+    house.clock.advance(GRACE_S)
+    await house.retention.sweep()
+    before = await house.store.chunks(job_id)
+    await house.store.update_delivery(replace(delivery, status=DeliveryStatus.EXHAUSTED))
+    await house.retention.sweep()
+
+    assert before != ()
+    assert await house.store.chunks(job_id) == ()
+
+
+async def test_zero_retention_finds_what_was_delivered_before_the_process_began_behind_any_number_of_others() -> None:
+    house = House(zero_retention=True)
+    for _ in range(AT_ONCE):
+        await house.store.cancel(await house.submit())
+    house.clock.advance(1)
+    job_id = await done_job(house, webhook_url="https://example.org/hook")
+    (delivery,) = await house.store.deliveries(job_id)
+    await house.store.update_delivery(replace(delivery, status=DeliveryStatus.DELIVERED))
+
+    await House(house.shared, zero_retention=True).retention.sweep()
+
     assert (await house.job(job_id)).forgotten
 
 

@@ -355,7 +355,8 @@ async def test_while_the_store_keeps_no_outcome_a_receiver_does_not_hear_the_sam
 
 
 async def test_deliveries_go_on_until_another_coordinator_takes_over() -> None:
-    hub = Hub()
+    hub, told = Hub(), list[str]()
+    hub.on_delivered(told.append)
     async with posting(statuses=[500, 200]) as post:
         job_id = await post.ended_job()
         running = asyncio.create_task(post.deliverer.run(post.epoch, hub))
@@ -364,6 +365,7 @@ async def test_deliveries_go_on_until_another_coordinator_takes_over() -> None:
         hub.ring_end(job_id)
         await settled()
         assert await delivered(post, job_id)
+        assert told == [job_id]
 
         await post.store.take_over()
         hub.ring_end(job_id)
