@@ -13,7 +13,7 @@ from serve_app.jobs.hub import ENDED, Hub
 from serve_app.jobs.job import DeliveryStatus, Job
 from serve_app.jobs.protocols import Clock, JobStore
 from serve_app.settings import JobSettings
-from serve_app.transcript.protocols import MediaStore
+from serve_app.transcript.protocols import MediaStore, StoredMedia
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ class Retention:
 
     async def sweep(self) -> None:
         """Delete what jobs no longer need, and jobs that are old."""
-        for step in (self._spent_audio, self._spent_text, self._old_jobs):
+        # Text first: a media store that is away may take long to say so.
+        for step in (self._spent_text, self._old_jobs, self._spent_audio):
             with _tried_again():
                 await step()
 
@@ -71,7 +72,7 @@ class Retention:
         with _tried_again():
             for media in await self._media.older_than(ORPHAN_S):
                 if not await self._store.holds(media):
-                    await self._media.delete(media)
+                    await self._is_deleted(media)
 
     async def _keep_sweeping(self) -> None:
         with self._hub.listen(ENDED) as bell:
@@ -86,10 +87,24 @@ class Retention:
 
     async def _spent_audio(self) -> None:
         kept = timedelta(seconds=0.0 if self._settings.zero_retention else self._settings.keep_audio_s)
-        while spent := await self._store.spent_media(kept=kept, limit=AT_ONCE):
-            for job_id, media in spent:
-                await self._media.delete(media)
-                await self._store.forget_media(job_id)
+        stuck: set[str] = set()
+        while spent := await self._store.spent_media(kept=kept, limit=AT_ONCE + len(stuck)):
+            before = len(stuck)
+            new = [(job_id, media) for job_id, media in spent if job_id not in stuck]
+            for job_id, media in new:
+                if await self._is_deleted(media):
+                    await self._store.forget_media(job_id)
+                else:
+                    stuck.add(job_id)
+            if len(stuck) - before == len(new):
+                return  # none of them could be: the media store may be away
+
+    async def _is_deleted(self, media: StoredMedia) -> bool:
+        """Whether it could be; what could not shall not keep the rest."""
+        with _tried_again():
+            await self._media.delete(media)
+            return True
+        return False
 
     async def _spent_text(self) -> None:
         """Under zero retention: of results that somebody got, unless a webhook still needs it, or that waited too long."""
@@ -128,7 +143,7 @@ class Retention:
     async def _purge(self, job_id: str) -> None:
         with contextlib.suppress(JobNotFound):
             if media := await self._store.purge(job_id):
-                await self._media.delete(media)
+                await self._is_deleted(media)  # if not, nothing refers to it any more, so it will be found as an orphan
 
 
 @contextlib.contextmanager

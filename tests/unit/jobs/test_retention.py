@@ -15,6 +15,16 @@ from serve_app.transcript.protocols import StoredMedia
 from tests.unit.jobs.coordination import House, Shared, settled
 
 DAY_S = 86_400.0
+STUCK = "memory/1"
+
+
+class Stubborn(InMemoryMediaStore):
+    """Deletes all but the first."""
+
+    async def delete(self, media: StoredMedia) -> None:
+        if media.path == STUCK:
+            raise MediaUnavailable("It cannot be deleted.")
+        await super().delete(media)
 
 
 async def done_job(house: House, **more: object) -> str:
@@ -77,6 +87,41 @@ async def test_audio_that_could_not_be_deleted_is_deleted_later() -> None:
     await house.retention.sweep()
 
     assert (before, len(house.media.files)) == (1, 0)
+
+
+async def test_audio_that_cannot_be_deleted_does_not_keep_that_of_other_jobs() -> None:
+    house = House(Shared(media=Stubborn))
+    for _ in range(AT_ONCE + 1):
+        await house.store.cancel(await house.submit())
+
+    await house.retention.sweep()
+
+    assert list(house.media.files) == [STUCK]
+
+
+async def test_audio_that_cannot_be_deleted_keeps_no_old_job() -> None:
+    house = House(Shared(media=Stubborn), keep_jobs_s=DAY_S, keep_audio_s=7 * DAY_S)
+    jobs = [await house.submit() for _ in range(2)]
+    for job_id in jobs:
+        await house.store.cancel(job_id)
+    house.clock.advance(DAY_S)
+
+    await house.retention.sweep()
+
+    assert list(house.media.files) == [STUCK]
+    for job_id in jobs:
+        with pytest.raises(JobNotFound):
+            await house.store.get(job_id)
+
+
+async def test_an_orphan_that_cannot_be_deleted_does_not_keep_the_others() -> None:
+    house = House(Shared(media=Stubborn))
+    for _ in range(2):
+        await house.media.save(_blocks())
+
+    await house.retention.delete_orphans()
+
+    assert list(house.media.files) == [STUCK]
 
 
 async def test_old_jobs_go_with_all_that_belongs_to_them() -> None:
