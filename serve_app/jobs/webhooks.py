@@ -158,6 +158,9 @@ class Deliverer:
             return Outcome(error=error.message)
         except (httpx.HTTPError, TimeoutError) as error:
             return Outcome(error=failure(error))
+        except Exception as error:  # a receiver's answer must not keep its delivery from ever being given up
+            logger.warning("webhook %s could not be sent: %s", delivery.delivery_id, type(error).__name__)
+            return Outcome(error=f"{type(error).__name__} while it was sent")
 
     async def _answer(self, delivery: Delivery, body: bytes) -> int:
         """The status in the end; only redirects that keep the method are followed."""

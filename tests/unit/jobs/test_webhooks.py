@@ -250,6 +250,7 @@ async def test_other_redirects_and_endless_ones_are_failures(status: int, reques
         (httpx.ConnectError("https://hooks.example/path?token=hidden"), "no connection can be made"),
         (httpx.ReadError(""), "the connection broke off"),
         (httpx.ReadTimeout(""), "it takes too long"),
+        (httpx.InvalidURL("of a redirect, with token=hidden"), "InvalidURL while it was sent"),
     ],
 )
 async def test_a_receiver_that_is_away_is_tried_again(error: Exception, says: str) -> None:
