@@ -14,6 +14,7 @@ import httpx
 from standardwebhooks.webhooks import Webhook
 
 from serve_app.errors import InvalidRequest, JobNotFound, StoreUnavailable
+from serve_app.jobs.clock import wall_clock
 from serve_app.jobs.hub import ENDED, Hub
 from serve_app.jobs.job import Delivery, DeliveryStatus
 from serve_app.jobs.protocols import Clock, JobStore, Sleep
@@ -48,6 +49,7 @@ class Deliverer:
         body_of: The job object as JSON, by job id.
         client: One that keeps to the rules for outbound addresses.
         secret: As Standard Webhooks has it, `whsec_…`; None leaves deliveries unsigned.
+        wall: For what is signed, because receivers compare it with their own clocks; `clock` may be ahead of it for long.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Deliverer:
         secret: str | None,
         settings: WebhookSettings,
         clock: Clock,
+        wall: Clock = wall_clock,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._store = store
@@ -67,6 +70,7 @@ class Deliverer:
         self._signer = Webhook(secret) if secret is not None else None
         self._settings = settings
         self._clock = clock
+        self._wall = wall
         self._sleep = sleep
         self._places = asyncio.Semaphore(AT_ONCE)
         self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -174,7 +178,7 @@ class Deliverer:
         return response.status_code
 
     def _headers(self, delivery: Delivery, body: bytes) -> dict[str, str]:
-        now = self._clock()
+        now = self._wall()
         headers = {
             "content-type": "application/json",
             "webhook-id": delivery.delivery_id,

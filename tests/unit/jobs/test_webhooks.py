@@ -9,7 +9,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -43,6 +43,7 @@ class Post:
     Attributes:
         heard: Requests that came to the receiver.
         statuses: What the receiver answers, in turn; the last one for ever.
+        set_back: By what the clock on the wall was set back while the process ran.
     """
 
     statuses: list[int] = field(default_factory=lambda: [200])
@@ -50,6 +51,7 @@ class Post:
     clock: FakeClock = field(default_factory=FakeClock)
     secret: str | None = None
     slept_s: list[float] = field(default_factory=list)
+    set_back: timedelta = timedelta()
     body_of: Callable[[str], Awaitable[bytes]] = body_of
     settings: WebhookSettings = field(default_factory=WebhookSettings)
     receive: Handler | None = None
@@ -69,6 +71,7 @@ class Post:
             secret=self.secret,
             settings=self.settings,
             clock=self.clock.utc,
+            wall=lambda: self.clock.utc() - self.set_back,
             sleep=self._sleep,
         )
 
@@ -171,6 +174,17 @@ async def test_signatures_are_what_the_receivers_library_accepts() -> None:
     assert "Grüße" in Webhook(SECRET).verify(request.content, dict(request.headers))["text"]
     with pytest.raises(WebhookVerificationError):
         Webhook(SECRET).verify(request.content + b" ", dict(request.headers))
+
+
+async def test_a_clock_that_was_set_back_signs_with_the_time_that_receivers_have() -> None:
+    set_back = timedelta(hours=1)
+    clock = FakeClock((datetime.now(UTC) + set_back - datetime(2026, 1, 1, tzinfo=UTC)).total_seconds())
+    async with posting(secret=SECRET, clock=clock, set_back=set_back) as post:
+        await post.ended_job()
+        await post.deliver()
+
+    (request,) = post.heard
+    Webhook(SECRET).verify(request.content, dict(request.headers))
 
 
 async def test_each_retry_is_signed_anew_under_the_same_id() -> None:
