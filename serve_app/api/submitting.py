@@ -15,7 +15,7 @@ from serve_app.api.job_forms import JobForm, Submission
 from serve_app.api.resumable import ResumableUploads
 from serve_app.api.services import Services
 from serve_app.api.uploads import blocks_of
-from serve_app.errors import CoordinatorUnavailable, InvalidRequest, RayscribeError
+from serve_app.errors import InvalidRequest
 from serve_app.jobs.job import Idempotency, JobSource, NewJob, RemoteMedia, Submitted
 from serve_app.jobs.protocols import Jobs
 from serve_app.transcript.protocols import MediaStore, StoredMedia
@@ -50,18 +50,16 @@ class Submitter:
             InvalidRequest, UnsupportedLanguage, ModelNotFound: A field is wrong.
             IdempotencyMismatch: The key was used for something else.
             UploadNotFound: There is no such upload.
-            Unavailable: Nothing was accepted; or, from the Coordinator, perhaps it was: the same submit tells.
+            Unavailable: Perhaps it was accepted: the same submit tells.
         """
         options = self._options(submission.form)
         self._check_addresses(submission.form)
         kept = await self._keep(submission)
         try:
             submitted = await self._jobs.submit(self._new(submission, options, kept))
-        except CoordinatorUnavailable:
-            raise  # it may have the job, so the audio stays; the Coordinator deletes what no job refers to
-        except RayscribeError:
+        except InvalidRequest:
             await self._forget(kept)
-            raise
+            raise  # after any other error the job may be there, so the audio stays; what no job refers to is deleted later
         if submitted.job.job_id != kept.job_id:
             await self._forget(kept)
         return submitted

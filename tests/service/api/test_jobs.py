@@ -192,19 +192,21 @@ async def test_same_key_for_something_else_is_a_400(house: House, http: httpx.As
     assert list(house.media.files.values()) == [WAV]
 
 
-async def test_audio_of_a_submit_that_was_refused_is_deleted(house: House, http: httpx.AsyncClient) -> None:
+async def test_store_that_refuses_a_submit_is_a_503_that_says_when_to_come_again(
+    house: House, http: httpx.AsyncClient
+) -> None:
     house.jobs = Failing(house, StoreUnavailable("The disk is full.", retry_after_s=7))
     response = await http.post("/jobs", files=FILES)
 
     assert (response.status_code, error_of(response)["code"]) == (503, "store_unavailable")
     assert response.headers["retry-after"] == "7"
-    assert (house.media.saved, house.media.files) == (1, {})
 
 
+@pytest.mark.parametrize("error", [CoordinatorUnavailable("It is starting again."), StoreUnavailable("Cut off.")])
 async def test_audio_stays_when_nobody_knows_whether_the_job_was_accepted(
-    house: House, http: httpx.AsyncClient
+    house: House, http: httpx.AsyncClient, error: Exception
 ) -> None:
-    house.jobs = Failing(house, CoordinatorUnavailable("It is starting again."), after=True)
+    house.jobs = Failing(house, error, after=True)
     response = await http.post("/jobs", files=FILES, headers={"Idempotency-Key": "once"})
     house.jobs = house.service
     again = await http.post("/jobs", files=FILES, headers={"Idempotency-Key": "once"})
