@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_S = (1, 2, 4, 8, 16)
 LOOK_S = 1.0  # how late a retry may be
 AT_ONCE = 32  # attempts, over all hosts: each has a whole transcript in memory
-MOST_DUE = 1000  # seen at one look; so many for one dead host would keep the others waiting
+MOST_NEW = 1000  # begun at one look
 STORE_RETRY_S = 10.0
 
 
@@ -101,7 +101,8 @@ class Deliverer:
             Superseded: Another Coordinator has taken over.
             StoreUnavailable: As the store's verbs.
         """
-        due = await self._store.due_deliveries(epoch, limit=MOST_DUE)
+        # What waits for a place of its host is due all the time; it must not hide what is due for others.
+        due = await self._store.due_deliveries(epoch, limit=MOST_NEW + len(self._at_work))
         new = [delivery for delivery in due if delivery.delivery_id not in self._at_work]
         for delivery in new:
             self._at_work[delivery.delivery_id] = asyncio.create_task(self._work_on(delivery))

@@ -18,7 +18,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from serve_app.errors import JobNotFound, StoreUnavailable, Superseded
 from serve_app.jobs.hub import Hub
 from serve_app.jobs.job import Delivery, DeliveryStatus, NewJob
-from serve_app.jobs.webhooks import Deliverer, Outcome, attempted
+from serve_app.jobs.webhooks import MOST_NEW, Deliverer, Outcome, attempted
 from serve_app.settings import WebhookSettings
 from serve_app.testing import FakeClock, InMemoryJobStore
 from tests.unit.jobs.coordination import settled
@@ -313,6 +313,23 @@ async def test_a_host_hears_a_few_at_a_time_and_holds_no_other_host_up() -> None
         open_door.set()
         await post.deliverer.settle()
     assert len(post.heard) == 6
+
+
+async def test_any_number_of_deliveries_to_a_dead_host_hold_no_other_host_up() -> None:
+    async def dead(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "dead.example":
+            await asyncio.Event().wait()
+        return httpx.Response(200)
+
+    async with posting(receive=dead) as post:
+        for _ in range(MOST_NEW):
+            await post.ended_job("https://dead.example/")
+        alive = await post.ended_job("https://alive.example/")
+        begun = [await post.deliverer.deliver_due(post.epoch), await post.deliverer.deliver_due(post.epoch)]
+        await settled()
+
+        assert begun == [MOST_NEW, 1]
+        assert await delivered(post, alive)
 
 
 async def test_what_was_on_its_way_when_a_process_died_is_sent_again_under_its_id() -> None:
