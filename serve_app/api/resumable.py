@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from datetime import datetime, timedelta
 from io import FileIO
 from pathlib import Path
@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from serve_app.api.checksums import Checksum
-from serve_app.api.upload_files import Upload, UploadFiles, Use, locked
+from serve_app.api.upload_files import Upload, UploadFiles, locked
 from serve_app.errors import AudioTooLarge, InvalidRequest, UploadNotFound
 from serve_app.jobs.protocols import Clock, Sleep
 from serve_app.media.disk import blocks_of, on_disk, write
@@ -89,8 +89,8 @@ class ResumableUploads:
         async with self._held(upload_id, owner) as upload:
             if offset != upload.offset:
                 raise HTTPException(409, f"The upload goes on at byte {upload.offset}, not {offset}.")
-            if upload.use:
-                raise HTTPException(409, f"The upload is finished, and became the job {upload.use.job_id}.")
+            if upload.job_id:
+                raise HTTPException(409, f"The upload is finished, and became the job {upload.job_id}.")
             with await _to_its_end(self._files.open_part, upload_id, offset) as file:
                 return await self._append(upload, file, blocks, checksum)
 
@@ -102,25 +102,28 @@ class ResumableUploads:
         async with self._held(upload_id, owner):
             await _to_its_end(self._files.remove, upload_id)
 
-    async def use(self, upload_id: str, owner: str, store: MediaStore, *, job_id: str, fingerprint: str) -> Use:
+    @contextlib.asynccontextmanager
+    async def finished(self, upload_id: str, owner: str) -> AsyncIterator[Upload]:
         """
-        Make a finished upload the audio of a job, once: the same request gets the same job however often it comes.
-
-        Args:
-            job_id: The new job's, if this is the first use.
-            fingerprint: Of the request.
+        A finished upload, with nobody else at work on it, so that it can become a job.
 
         Raises:
-            InvalidRequest: It is not finished, or became another job.
+            InvalidRequest: It is not finished.
             UploadNotFound: As `get`.
         """
-        with _about_upload():
-            async with self._held(upload_id, owner) as upload:
-                if upload.use is None:
-                    return await self._use(_finished(upload), store, job_id, fingerprint)
-                if upload.use.fingerprint != fingerprint:
-                    raise InvalidRequest(f"The upload became the job {upload.use.job_id}. Upload the file again.")
-                return upload.use
+        async with self._held(upload_id, owner) as upload:
+            yield _finished(upload)
+
+    async def hand_over(self, upload: Upload, store: MediaStore) -> StoredMedia:
+        """The bytes are the store's; they stay here too, until a job has them for sure."""
+        if not isinstance(store, AdoptsFiles):
+            return await store.save(blocks_of(self._files.part(upload.upload_id)))
+        return await store.adopt(await on_disk(self._files.second_name, upload.upload_id))
+
+    async def spend(self, upload: Upload, job_id: str) -> None:
+        """The upload has become this job, and needs its bytes no more."""
+        await _to_its_end(self._files.write, dataclasses.replace(upload, job_id=job_id))
+        await on_disk(self._files.part(upload.upload_id).unlink, missing_ok=True)
 
     async def _append(
         self, upload: Upload, file: FileIO, blocks: AsyncIterable[bytes], checksum: Checksum | None
@@ -146,13 +149,6 @@ class ResumableUploads:
         await _to_its_end(self._files.save, grown, file)
         return grown
 
-    async def _use(self, upload: Upload, store: MediaStore, job_id: str, fingerprint: str) -> Use:
-        media = await self._handed_over(upload.upload_id, store)
-        use = Use(job_id, fingerprint, media, upload.length)
-        await _to_its_end(self._files.write, dataclasses.replace(upload, use=use))
-        await on_disk(self._files.part(upload.upload_id).unlink, missing_ok=True)
-        return use
-
     @contextlib.asynccontextmanager
     async def _held(self, upload_id: str, owner: str) -> AsyncIterator[Upload]:
         """The upload, with nobody else at work on it."""
@@ -174,12 +170,6 @@ class ResumableUploads:
         if upload is None or upload.owner != owner or upload.expires_at <= self._now():
             raise _not_found()
         return upload
-
-    async def _handed_over(self, upload_id: str, store: MediaStore) -> StoredMedia:
-        """The bytes are the store's; they stay here too, until the state says so, because a crash may come in between."""
-        if not isinstance(store, AdoptsFiles):
-            return await store.save(blocks_of(self._files.part(upload_id)))
-        return await store.adopt(await on_disk(self._files.second_name, upload_id))
 
     async def _sweep_now_and_then(self) -> None:
         now = self._now()
@@ -205,19 +195,11 @@ async def _to_its_end(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
 
 def _finished(upload: Upload) -> Upload:
     if upload.offset < upload.length:
-        raise InvalidRequest(f"The upload is not finished: {upload.offset} of {upload.length} bytes have come.")
+        raise InvalidRequest(
+            f"The upload is not finished: {upload.offset} of {upload.length} bytes have come.", param="upload_id"
+        )
     return upload
 
 
 def _not_found() -> UploadNotFound:
-    return UploadNotFound("There is no such upload: perhaps it has expired.")
-
-
-@contextlib.contextmanager
-def _about_upload() -> Iterator[None]:
-    """The errors within are about the field `upload_id`."""
-    try:
-        yield
-    except (InvalidRequest, UploadNotFound) as error:
-        error.param = "upload_id"
-        raise
+    return UploadNotFound("There is no such upload: perhaps it has expired.", param="upload_id")

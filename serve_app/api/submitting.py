@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.datastructures import UploadFile
 
@@ -15,11 +16,14 @@ from serve_app.api.job_forms import JobForm, Submission
 from serve_app.api.resumable import ResumableUploads
 from serve_app.api.services import Services
 from serve_app.api.uploads import blocks_of
-from serve_app.errors import InvalidRequest
+from serve_app.errors import InvalidRequest, JobNotFound, UploadNotFound
 from serve_app.jobs.job import Idempotency, JobSource, NewJob, RemoteMedia, Submitted
 from serve_app.jobs.protocols import Jobs
 from serve_app.transcript.protocols import MediaStore, StoredMedia
 from serve_app.transcript.types import TranscriptionOptions
+
+SUBMITS = uuid.UUID("5d0a3c0e-6f0e-4f58-9a54-0e8f0d6a7b3c")  # the namespace of ids that follow from a request
+GONE = RemoteMedia("")  # the source of a job that is there already, which keeps its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,16 @@ class Submitter:
         Raises:
             InvalidRequest, UnsupportedLanguage, ModelNotFound: A field is wrong.
             IdempotencyMismatch: The key was used for something else.
-            UploadNotFound: There is no such upload.
+            UploadNotFound: There is no such upload, or the job that it became was deleted.
             Unavailable: Perhaps it was accepted: the same submit tells.
         """
         options = self._options(submission.form)
         self._check_addresses(submission.form)
-        kept = await self._keep(submission)
+        if submission.form.upload_id:
+            return await self._submit_upload(submission, options, submission.form.upload_id)
+        return await self._submit(submission, options, await self._keep(submission))
+
+    async def _submit(self, submission: Submission, options: TranscriptionOptions, kept: Kept) -> Submitted:
         try:
             submitted = await self._jobs.submit(self._new(submission, options, kept))
         except InvalidRequest:
@@ -63,6 +71,42 @@ class Submitter:
         if submitted.job.job_id != kept.job_id:
             await self._forget(kept)
         return submitted
+
+    async def _submit_upload(self, submission: Submission, options: TranscriptionOptions, upload_id: str) -> Submitted:
+        """
+        The id of the job follows from the request, so that a repeated one finds its job, even when the upload is gone.
+        """
+        again = Kept(self._id_of(submission), GONE, 0, submission.form.fingerprint())
+        if await self._exists(again.job_id):
+            return await self._submit(submission, options, again)
+        async with self._uploads.finished(upload_id, self._owner) as upload:
+            if upload.job_id is None:
+                media = await self._uploads.hand_over(upload, store_of(self._services))
+                kept = replace(again, source=media, size_bytes=upload.length, ours=media)
+                submitted = await self._submit(submission, options, kept)
+                await self._uploads.spend(upload, submitted.job.job_id)
+                return submitted
+        if upload.job_id != again.job_id:
+            raise InvalidRequest(
+                f"The upload became the job {upload.job_id}. Upload the file again.", param="upload_id"
+            )
+        if not await self._exists(again.job_id):
+            raise UploadNotFound(
+                "The upload became a job that was deleted, and is gone with it. Upload the file again.",
+                param="upload_id",
+            )
+        return await self._submit(submission, options, again)
+
+    def _id_of(self, submission: Submission) -> str:
+        request = [self._owner, submission.idempotency_key, submission.form.fingerprint()]
+        return str(uuid.uuid5(SUBMITS, json.dumps(request)))
+
+    async def _exists(self, job_id: str) -> bool:
+        try:
+            await self._jobs.deliveries(job_id, self._owner)  # reads nothing large, and is no reading of the result
+        except JobNotFound:
+            return False
+        return True
 
     def _options(self, form: JobForm) -> TranscriptionOptions:
         settings = self._services.settings
@@ -83,8 +127,6 @@ class Submitter:
         form, job_id = submission.form, str(uuid.uuid4())
         if submission.file:
             return await self._keep_file(submission.file, form, job_id)
-        if form.upload_id:
-            return await self._keep_upload(form, form.upload_id, job_id)
         return Kept(job_id, RemoteMedia(form.url or ""), 0, form.fingerprint())
 
     async def _keep_file(self, file: UploadFile, form: JobForm, job_id: str) -> Kept:
@@ -99,11 +141,6 @@ class Submitter:
         size_bytes = file.size or 0
         await file.close()  # the spooled copy
         return Kept(job_id, media, size_bytes, form.fingerprint(digest.hexdigest()), ours=media)
-
-    async def _keep_upload(self, form: JobForm, upload_id: str, job_id: str) -> Kept:
-        store, fingerprint = store_of(self._services), form.fingerprint()
-        use = await self._uploads.use(upload_id, self._owner, store, job_id=job_id, fingerprint=fingerprint)
-        return Kept(use.job_id, use.media, use.size_bytes, fingerprint)
 
     def _new(self, submission: Submission, options: TranscriptionOptions, kept: Kept) -> NewJob:
         key = submission.idempotency_key

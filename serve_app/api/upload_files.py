@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import FileIO
@@ -21,20 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.media.disk import sync
-from serve_app.transcript.protocols import StoredMedia
 
 UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 SUFFIXES = ("json", "draft", "part", "link", "lock")
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """The job that an upload became."""
-
-    job_id: str
-    fingerprint: str  # of the request that made it
-    media: StoredMedia
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +35,7 @@ class Upload:
     offset: int  # bytes that have come and are on disk
     metadata: str  # as the client sent it
     expires_at: datetime
-    use: Use | None = None
+    job_id: str | None = None  # of the job that it became; the bytes are gone from here
 
 
 class UploadFiles:
@@ -103,13 +93,13 @@ class UploadFiles:
         sync(self._directory)  # the name, too
 
     def second_name(self, upload_id: str) -> Path:
-        """Another name for the bytes, to be given away."""
+        """Another name for the bytes, or a copy, to be given away."""
         path, link = self.part(upload_id), self._path(upload_id, "link")
         link.unlink(missing_ok=True)
         try:
             os.link(path, link)
-        except OSError:  # a file system without hard links: a crash just now costs the upload
-            return path
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, link)
         return link
 
     def remove(self, upload_id: str) -> None:
@@ -140,8 +130,4 @@ def locked(lock: FileIO) -> bool:
 
 
 def _from_json(state: dict[str, Any]) -> Upload:
-    use = state.pop("use")
-    return Upload(
-        **state | {"expires_at": datetime.fromtimestamp(state["expires_at"], UTC)},
-        use=Use(**use | {"media": StoredMedia(**use["media"])}) if use else None,
-    )
+    return Upload(**state | {"expires_at": datetime.fromtimestamp(state["expires_at"], UTC)})

@@ -19,12 +19,13 @@ from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError, TusUploadFailed
 
 from serve_app.api.tus import PART_TYPE
-from serve_app.errors import MediaUnavailable
+from serve_app.errors import MediaUnavailable, StoreUnavailable
 from serve_app.media.store import DurableDirectoryMediaStore
 from serve_app.testing import FakeClock, silent_wav
 from serve_app.transcript.protocols import StoredMedia
 from tests.service.api.job_house import KEYS, House
 from tests.service.api.test_errors import error_of
+from tests.service.api.test_jobs import Failing
 from tests.service.api.wire import cut_connections, served
 
 AUDIO = silent_wav(3.0)  # 96 044 bytes
@@ -368,6 +369,94 @@ async def test_upload_becomes_one_job_only(http: httpx.AsyncClient) -> None:
 
     assert (other.status_code, error_of(other)["param"]) == (400, "upload_id")
     assert job_id in error_of(other)["message"]
+
+
+async def test_same_submit_is_the_same_job_also_when_the_upload_is_gone(http: httpx.AsyncClient) -> None:
+    upload_id = await uploaded(http)
+    submit = partial(http.post, "/jobs", json={"upload_id": upload_id}, headers={"Idempotency-Key": "once"})
+    first = await submit()
+    await http.delete(f"/uploads/{upload_id}", headers=VERSION)
+    again = await submit()
+
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json()["job_id"] == again.json()["job_id"]
+
+
+@pytest.mark.parametrize("headers", [{"Idempotency-Key": "other"}, {}], ids=["another-key", "without"])
+async def test_used_upload_with_another_key_is_a_400_that_names_the_job(
+    http: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    upload = {"upload_id": await uploaded(http)}
+    first = await http.post("/jobs", json=upload, headers={"Idempotency-Key": "once"})
+    other = await http.post("/jobs", json=upload, headers=headers)
+
+    assert (other.status_code, error_of(other)["param"]) == (400, "upload_id")
+    assert first.json()["job_id"] in error_of(other)["message"]
+
+
+async def test_upload_outlives_a_submit_that_was_refused_and_the_sweep_after_it(
+    house: House, http: httpx.AsyncClient
+) -> None:
+    upload_id = await uploaded(http)
+    house.jobs = Failing(house, StoreUnavailable("The disk is full."))
+    refused = await http.post("/jobs", json={"upload_id": upload_id})
+    house.jobs, house.media.files = house.service, {}  # the sweep deletes what no job refers to
+    again = await http.post("/jobs", json={"upload_id": upload_id})
+
+    assert (refused.status_code, again.status_code) == (503, 202)
+    assert list(house.media.files.values()) == [AUDIO]
+
+
+async def test_upload_whose_key_was_used_for_something_else_can_be_submitted_with_another(
+    house: House, http: httpx.AsyncClient
+) -> None:
+    headers = {"Idempotency-Key": "once"}
+    await http.post("/jobs", json={"url": "https://example.com/a.mp3"}, headers=headers)
+    upload = {"upload_id": await uploaded(http)}
+    refused = await http.post("/jobs", json=upload, headers=headers)
+    kept = len(house.media.files)
+    right = await http.post("/jobs", json=upload)
+
+    assert (error_of(refused)["code"], kept, right.status_code) == ("idempotency_mismatch", 0, 202)
+    assert list(house.media.files.values()) == [AUDIO]
+
+
+async def test_upload_whose_job_was_deleted_is_gone_with_it(http: httpx.AsyncClient) -> None:
+    upload = {"upload_id": await uploaded(http)}
+    job_id = (await http.post("/jobs", json=upload)).json()["job_id"]
+    await http.delete(f"/jobs/{job_id}", params={"purge": "true"})
+    again = await http.post("/jobs", json=upload)
+
+    assert (again.status_code, error_of(again)["code"]) == (404, "upload_not_found")
+    assert (await http.get("/jobs")).json()["data"] == []
+
+
+async def test_same_submit_twice_at_once_is_one_job(house: House) -> None:
+    house.services = dataclasses.replace(house.services, sleep=lambda _: asyncio.sleep(0.01))
+    async with house.client() as client:
+        upload_id = await uploaded(client)
+        answers = await asyncio.gather(*(client.post("/jobs", json={"upload_id": upload_id}) for _ in range(2)))
+
+    assert len({answer.json()["job_id"] for answer in answers}) == 1
+    assert list(house.media.files.values()) == [AUDIO]
+
+
+async def test_upload_outlives_a_refused_submit_where_there_are_no_hard_links(
+    tmp_path: Path, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("There are no hard links here.")
+
+    monkeypatch.setattr(os, "link", refuse)
+    house.services = dataclasses.replace(house.services, job_media=DurableDirectoryMediaStore(tmp_path / "media"))
+    async with house.client() as client:
+        upload_id = await uploaded(client)
+        house.jobs = Failing(house, StoreUnavailable("The disk is full."))
+        refused = await client.post("/jobs", json={"upload_id": upload_id})
+        house.jobs = house.service
+        again = await client.post("/jobs", json={"upload_id": upload_id})
+
+    assert (refused.status_code, again.status_code) == (503, 202)
 
 
 async def test_upload_that_became_a_job_takes_no_more(http: httpx.AsyncClient) -> None:

@@ -44,8 +44,8 @@ async def test_what_came_before_a_cut_counts(uploads: ResumableUploads) -> None:
     await uploads.append(upload.upload_id, "ada", 2, blocks(b"cd"))
 
     store = InMemoryMediaStore()
-    use = await uploads.use(upload.upload_id, "ada", store, job_id="1", fingerprint="f")
-    assert store.read(use.media) == b"abcd"
+    async with uploads.finished(upload.upload_id, "ada") as whole:
+        assert store.read(await uploads.hand_over(whole, store)) == b"abcd"
 
 
 async def test_nothing_counts_of_a_cut_part_whose_checksum_is_of_the_whole(uploads: ResumableUploads) -> None:
