@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from serve_app.jobs.sql.uncut import uncut
+
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
@@ -35,10 +37,10 @@ class Grouped(Generic[Asked, Answer]):
         finally:
             future.cancel()  # for who was cancelled before the answer came
 
+    @uncut
     async def _answer_some(self) -> None:
         self._waiting = [(asked, future) for asked, future in self._waiting if not future.done()]
         group = self._waiting[:MOST]
-        # When this call is cancelled, the others of the group wait for their turn still, and the next one asks for them.
         for (_, future), answer in zip(group, await self._answers([asked for asked, _ in group]), strict=True):
             if future.done():
                 continue

@@ -10,10 +10,12 @@ from sqlalchemy import Connection
 
 from serve_app.errors import StoreUnavailable
 from serve_app.jobs.sql.database import Database
+from serve_app.jobs.sql.uncut import uncut
 
 MIGRATIONS = "serve_app.jobs.sql:migrations"
 
 
+@uncut
 async def migrate(database: Database) -> None:
     """
     Run the missing migrations in one transaction, one process at a time.

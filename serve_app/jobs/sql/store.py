@@ -34,18 +34,24 @@ from serve_app.jobs.sql import rows, statements
 from serve_app.jobs.sql.database import Database
 from serve_app.jobs.sql.grouping import Grouped
 from serve_app.jobs.sql.schema import Instant, chunks, deliveries, dispatch, events, jobs
+from serve_app.jobs.sql.uncut import uncut
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import ChunkTranscribed
 
 
 class SqlJobStore(JobStore):
-    """Every verb is one transaction; those that change a job lock its row first, and then ask `machine` what to do."""
+    """
+    Every verb is one transaction, which goes on to its end when the call is cancelled.
+
+    Those that change a job lock its row first, and then ask `machine` what to do.
+    """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._submits = Grouped(self._submit_all)
 
+    @uncut
     async def take_over(self) -> int:
         now = self._clock()
         free = {"lease_token": None, "lease_expires_at": None}
@@ -67,11 +73,13 @@ class SqlJobStore(JobStore):
     async def submit(self, new: NewJob) -> Submitted:
         return await self._submits(new)
 
+    @uncut
     async def get(self, job_id: str, owner: Owner = None) -> Job:
         async with self._database.reading() as tx:
             record = machine.check_visible(await statements.load(tx, job_id), job_id, owner)
             return await statements.placed(tx, record)
 
+    @uncut
     async def page(self, query: JobQuery, owner: Owner = None) -> JobPage:
         before = machine.number_before(query.cursor)
         wanted = select(jobs).where(statements.owned_by(owner)).order_by(jobs.c.number.desc()).limit(query.limit + 1)
@@ -86,10 +94,12 @@ class SqlJobStore(JobStore):
             placed = [await statements.placed(tx, record) for record in shown]
         return JobPage(tuple(placed), machine.cursor_after(shown[-1]) if more else None)
 
+    @uncut
     async def chunks(self, job_id: str) -> tuple[ChunkTranscribed, ...]:
         async with self._database.reading() as tx:
             return await statements.checkpoints(tx, job_id)
 
+    @uncut
     async def claim(self, epoch: int, *, lease_s: float, only: Priority | None = None) -> Claim | None:
         now = self._clock()
         due = statements.next_due(now, only).with_for_update(skip_locked=True)
@@ -103,6 +113,7 @@ class SqlJobStore(JobStore):
             await statements.serve_turn(tx, record)
             return machine.claim_of(record, await statements.checkpoints(tx, record.job.job_id))
 
+    @uncut
     async def extend(self, lease: Lease, *, lease_s: float) -> Lease:
         now = self._clock()
         async with self._database.writing() as tx:
@@ -111,6 +122,7 @@ class SqlJobStore(JobStore):
         assert record.lease is not None
         return record.lease
 
+    @uncut
     async def record(self, lease: Lease, step: Step) -> None:
         now = self._clock()
         async with self._database.writing() as tx:
@@ -118,6 +130,7 @@ class SqlJobStore(JobStore):
             if not (isinstance(step, ChunkTranscribed) and await statements.is_known(tx, lease.job_id, step)):
                 await statements.keep(tx, machine.recorded(record, step, now=now))
 
+    @uncut
     async def release(
         self,
         lease: Lease,
@@ -131,12 +144,14 @@ class SqlJobStore(JobStore):
             record = machine.released(record, not_before=not_before, waiting_for=waiting_for, error=error)
             await statements.keep(tx, Change(record))
 
+    @uncut
     async def fail(self, lease: Lease, error: JobError) -> None:
         now = self._clock()
         async with self._database.writing() as tx:
             record = await statements.leased(tx, lease, now)
             await statements.keep(tx, machine.ended(record, Status.FAILED, error=error, now=now))
 
+    @uncut
     async def cancel(self, job_id: str, owner: Owner = None) -> Job:
         async with self._database.writing() as tx:
             record = machine.check_visible(await statements.load(tx, job_id, lock=True), job_id, owner)
@@ -146,6 +161,7 @@ class SqlJobStore(JobStore):
             await statements.keep(tx, change)
         return change.record.job
 
+    @uncut
     async def purge(self, job_id: str, owner: Owner = None) -> StoredMedia | None:
         async with self._database.writing() as tx:
             record = machine.check_visible(await statements.load(tx, job_id, lock=True), job_id, owner)
@@ -154,6 +170,7 @@ class SqlJobStore(JobStore):
                 return record.source
         return None
 
+    @uncut
     async def requeue_expired(self) -> int:
         expired = select(jobs).where(statements.RUNNING, jobs.c.lease_expires_at <= self._clock())
         async with self._database.writing() as tx:
@@ -162,6 +179,7 @@ class SqlJobStore(JobStore):
                 await statements.keep(tx, Change(machine.requeued(rows.record_of(row))))
         return len(found)
 
+    @uncut
     async def next_due_at(self) -> datetime | None:
         now = self._clock()
         async with self._database.reading() as tx:
@@ -171,6 +189,7 @@ class SqlJobStore(JobStore):
             expires = await tx.scalar(select(func.min(jobs.c.lease_expires_at)).where(statements.RUNNING))
         return min((at for at in (waits, expires) if at is not None), default=None)
 
+    @uncut
     async def stats(self, owner: Owner = None) -> QueueStats:
         counts = select(func.count(), func.min(jobs.c.created_at)).where(statements.owned_by(owner))
         async with self._database.reading() as tx:
@@ -178,11 +197,13 @@ class SqlJobStore(JobStore):
             running, _ = (await tx.execute(counts.where(statements.RUNNING))).one()
         return QueueStats(queued, running, oldest)
 
+    @uncut
     async def events(self, job_id: str, *, after_seq: int, limit: int) -> Sequence[Event]:
         wanted = select(events).where(events.c.job_id == job_id, events.c.seq > after_seq)
         async with self._database.reading() as tx:
             return [rows.event_of(row) for row in await tx.execute(wanted.order_by(events.c.seq).limit(limit))]
 
+    @uncut
     async def spent_media(self, *, kept: timedelta, limit: int) -> Sequence[tuple[str, StoredMedia]]:
         until = self._clock() - kept
         other = jobs.alias()
@@ -197,16 +218,19 @@ class SqlJobStore(JobStore):
         async with self._database.reading() as tx:
             return [(row.job_id, StoredMedia(row.media_path)) for row in await tx.execute(spent.limit(limit))]
 
+    @uncut
     async def forget_media(self, job_id: str) -> None:
         async with self._database.writing() as tx:
             await tx.execute(update(jobs).where(jobs.c.job_id == job_id).values(media_path=None, source_url=None))
 
+    @uncut
     async def forget_text(self, job_id: str) -> None:
         async with self._database.writing() as tx:
             await tx.execute(update(jobs).where(jobs.c.job_id == job_id).values(forgotten=True))
             await tx.execute(delete(chunks).where(chunks.c.job_id == job_id))
             await tx.execute(delete(events).where(events.c.job_id == job_id, events.c.kind == "segment"))
 
+    @uncut
     async def ended_before(self, kept: timedelta, *, limit: int, forgotten: bool = True) -> Sequence[str]:
         ended = select(jobs.c.job_id).where(jobs.c.completed_at <= self._clock() - kept)
         if not forgotten:
@@ -214,16 +238,19 @@ class SqlJobStore(JobStore):
         async with self._database.reading() as tx:
             return list(await tx.scalars(ended.order_by(jobs.c.completed_at, jobs.c.job_id).limit(limit)))
 
+    @uncut
     async def holds(self, media: StoredMedia) -> bool:
         async with self._database.reading() as tx:
             return await statements.is_held(tx, media)
 
+    @uncut
     async def deliveries(self, job_id: str, owner: Owner = None) -> Sequence[Delivery]:
         wanted = select(deliveries).where(deliveries.c.job_id == job_id)
         async with self._database.reading() as tx:
             machine.check_visible(await statements.load(tx, job_id), job_id, owner)
             return [rows.delivery_of(row) for row in await tx.execute(wanted)]
 
+    @uncut
     async def due_deliveries(self, epoch: int, *, limit: int) -> Sequence[Delivery]:
         due = (
             select(deliveries)
@@ -235,10 +262,12 @@ class SqlJobStore(JobStore):
             await statements.check_epoch(tx, epoch)
             return [rows.delivery_of(row) for row in await tx.execute(due)]
 
+    @uncut
     async def update_delivery(self, delivery: Delivery) -> None:
         async with self._database.writing() as tx:
             await statements.keep_delivery(tx, delivery)
 
+    @uncut
     async def resend(self, job_id: str, delivery_id: str, owner: Owner = None) -> Delivery:
         wanted = select(deliveries).where(deliveries.c.job_id == job_id, deliveries.c.delivery_id == delivery_id)
         async with self._database.writing() as tx:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from serve_app.jobs.job import NewJob
 from serve_app.jobs.protocols import JobStore
@@ -36,3 +37,25 @@ async def empty(store: SqlJobStore) -> None:
         for table in ("jobs", "turns"):
             await tx.execute(text(f"DELETE FROM {table}"))
         await tx.execute(text("UPDATE dispatch SET epoch = 0"))
+
+
+async def cancelled_at(store: JobStore, n: int, call: Coroutine[Any, Any, object]) -> bool:
+    """Cancel a call while the database works on its n-th statement; whether there were as many."""
+    task = asyncio.create_task(call)
+    statements = 0
+
+    def cancel(*_: object) -> None:
+        nonlocal statements
+        if statements == n:
+            asyncio.get_running_loop().call_soon(task.cancel)
+        statements += 1
+
+    if isinstance(store, SqlJobStore):
+        engine = store._database.engine.sync_engine
+        for name in ("before_cursor_execute", "commit"):
+            event.listen(engine, name, cancel)
+        await asyncio.wait([task])
+        for name in ("before_cursor_execute", "commit"):
+            event.remove(engine, name, cancel)
+    await asyncio.gather(task, return_exceptions=True)
+    return statements > n

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -33,7 +37,7 @@ from serve_app.jobs.rendering import segment_object
 from serve_app.testing import FakeClock
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import TranscriptionFinished, TranscriptWarning, WarningCode
-from tests.service.jobs.stores import ALICE, BOB, Opened, new_job
+from tests.service.jobs.stores import ALICE, BOB, Opened, cancelled_at, new_job
 from tests.unit.jobs.examples import MEDIA, chunk
 
 LEASE_S = 30.0
@@ -697,3 +701,24 @@ class TestDeliveries:
         await store.update_delivery(delivery)
 
         assert list(await store.due_deliveries(epoch, limit=9)) == []
+
+
+class TestCancelledCalls:
+    @pytest.mark.parametrize("verb", ["submit", "claim", "cancel", "page", "events"])
+    async def test_call_that_is_cancelled_at_any_statement_keeps_nobody_waiting(
+        self, store: JobStore, epoch: int, verb: str
+    ) -> None:
+        for n in itertools.count():
+            job_id = f"{verb} {n}"
+            await store.submit(new_job(job_id))
+            calls: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+                "submit": partial(store.submit, new_job(f"another {n}")),
+                "claim": partial(store.claim, epoch, lease_s=LEASE_S),
+                "cancel": partial(store.cancel, job_id),
+                "page": partial(store.page, JobQuery()),
+                "events": partial(store.events, job_id, after_seq=0, limit=9),
+            }
+            if not await cancelled_at(store, n, calls[verb]()):
+                return
+            async with asyncio.timeout(2):
+                await store.cancel(job_id)
