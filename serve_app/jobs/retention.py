@@ -40,6 +40,7 @@ class Retention:
         self._hub = hub
         self._settings = settings
         self._clock = clock
+        self._since = clock()
         self._got: dict[str, datetime] = {}  # results that somebody got, and when their text may go
         self._knows_earlier = False  # what was delivered before this process began
         hub.on_delivered(self.was_delivered)
@@ -68,11 +69,25 @@ class Retention:
                 await step()
 
     async def delete_orphans(self) -> None:
-        """Delete audio that no job refers to: of requests and uploads whose process died."""
+        """
+        Delete audio that no job refers to: of requests and uploads whose process died.
+
+        Audio that is older than all that the store knows may be of jobs in a store whose place it took, so it stays.
+        """
         with _tried_again():
-            for media in await self._media.older_than(ORPHAN_S):
-                if not await self._store.holds(media):
-                    await self._is_deleted(media)
+            orphans = [m for m in await self._media.older_than(ORPHAN_S) if not await self._store.holds(m)]
+            if orphans:
+                earlier = set(await self._media.older_than((self._clock() - await self._known_since()).total_seconds()))
+                for media in orphans:
+                    if media not in earlier:
+                        await self._is_deleted(media)
+
+    async def _known_since(self) -> datetime:
+        """Since when the store is certain to be this one: the oldest job that has ended, or else this process."""
+        for job_id in await self._store.ended_before(timedelta(0), limit=1):
+            with contextlib.suppress(JobNotFound):
+                return min(self._since, (await self._store.get(job_id)).created_at)
+        return self._since
 
     async def _keep_sweeping(self) -> None:
         with self._hub.listen(ENDED) as bell:

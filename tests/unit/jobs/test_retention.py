@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from serve_app.errors import JobNotFound, MediaUnavailable
 from serve_app.jobs.job import DeliveryStatus
 from serve_app.jobs.retention import AT_ONCE, GRACE_S
-from serve_app.testing import InMemoryMediaStore
+from serve_app.testing import FakeClock, InMemoryJobStore, InMemoryMediaStore
 from serve_app.transcript.protocols import StoredMedia
 from tests.unit.jobs.coordination import House, Shared, settled
 
@@ -18,13 +19,36 @@ DAY_S = 86_400.0
 STUCK = "memory/1"
 
 
-class Stubborn(InMemoryMediaStore):
+class Aged(InMemoryMediaStore):
+    """Knows by the clock of the test how long ago each came."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.came_s: dict[StoredMedia, float] = {}
+
+    async def save(self, blocks: AsyncIterable[bytes]) -> StoredMedia:
+        media = await super().save(blocks)
+        self.came_s[media] = self.clock()
+        return media
+
+    async def older_than(self, age_s: float) -> Sequence[StoredMedia]:
+        return [media for media in await super().older_than(age_s) if self.clock() - self.came_s[media] > age_s]
+
+
+class Stubborn(Aged):
     """Deletes all but the first."""
 
     async def delete(self, media: StoredMedia) -> None:
         if media.path == STUCK:
             raise MediaUnavailable("It cannot be deleted.")
         await super().delete(media)
+
+
+def aged(media: type[Aged] = Aged, **settings: Any) -> House:
+    shared = Shared()
+    shared.media = media(shared.clock)
+    return House(shared, **settings)
 
 
 async def done_job(house: House, **more: object) -> str:
@@ -90,7 +114,7 @@ async def test_audio_that_could_not_be_deleted_is_deleted_later() -> None:
 
 
 async def test_audio_that_cannot_be_deleted_does_not_keep_that_of_other_jobs() -> None:
-    house = House(Shared(media=Stubborn))
+    house = aged(Stubborn)
     for _ in range(AT_ONCE + 1):
         await house.store.cancel(await house.submit())
 
@@ -100,7 +124,7 @@ async def test_audio_that_cannot_be_deleted_does_not_keep_that_of_other_jobs() -
 
 
 async def test_audio_that_cannot_be_deleted_keeps_no_old_job() -> None:
-    house = House(Shared(media=Stubborn), keep_jobs_s=DAY_S, keep_audio_s=7 * DAY_S)
+    house = aged(Stubborn, keep_jobs_s=DAY_S, keep_audio_s=7 * DAY_S)
     jobs = [await house.submit() for _ in range(2)]
     for job_id in jobs:
         await house.store.cancel(job_id)
@@ -115,9 +139,10 @@ async def test_audio_that_cannot_be_deleted_keeps_no_old_job() -> None:
 
 
 async def test_an_orphan_that_cannot_be_deleted_does_not_keep_the_others() -> None:
-    house = House(Shared(media=Stubborn))
+    house = aged(Stubborn)
     for _ in range(2):
         await house.media.save(_blocks())
+    house.clock.advance(DAY_S)
 
     await house.retention.delete_orphans()
 
@@ -232,15 +257,42 @@ async def test_zero_retention_keeps_no_audio_whatever_else_is_set() -> None:
 
 
 async def test_orphaned_audio_goes_and_that_of_jobs_stays() -> None:
-    house = House()
+    house = aged()
     job_id = await house.submit()
     await house.media.save(_blocks())
+    house.clock.advance(DAY_S)
 
     await house.retention.delete_orphans()
 
     assert len(house.media.files) == 1
     async with house.dispatching():
         assert (await house.follow(job_id))[-1].kind == "done"
+
+
+async def test_audio_that_was_there_before_an_empty_store_is_not_taken_for_orphans() -> None:
+    house = aged()
+    media = await house.media.save(_blocks())
+    house.clock.advance(DAY_S)
+    house.shared.store = InMemoryJobStore(house.clock.utc)
+    house = House(house.shared)
+    house.clock.advance(DAY_S)
+
+    await house.retention.delete_orphans()
+
+    assert list(house.media.files) == [media.path]
+
+
+async def test_orphans_of_an_earlier_process_go_when_the_store_knows_an_older_job() -> None:
+    house = aged(keep_jobs_s=7 * DAY_S)
+    await done_job(house)
+    await house.retention.sweep()
+    house.clock.advance(1)
+    await house.media.save(_blocks())
+    house.clock.advance(DAY_S)
+
+    await House(house.shared).retention.delete_orphans()
+
+    assert house.media.files == {}
 
 
 async def test_only_audio_older_than_an_hour_is_an_orphan() -> None:
