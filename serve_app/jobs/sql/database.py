@@ -78,6 +78,7 @@ def sqlite_database(path: Path, *, busy_timeout_s: float) -> Database:
         connect_args={"timeout": busy_timeout_s},
         pool_size=READERS + 1,
         max_overflow=0,
+        hide_parameters=True,  # they hold transcripts, and failures are logged
     )
     event.listen(engine.sync_engine, "connect", _prepare)
     event.listen(engine.sync_engine, "begin", _begin)
@@ -98,6 +99,7 @@ def postgres_database(url: URL) -> Database:
         connect_args=arguments,
         pool_size=POSTGRES_CONNECTIONS,
         max_overflow=0,
+        hide_parameters=True,
         pool_pre_ping=True,  # a database that was started again is noticed before a transaction, not by its failure
     )
     return Database(engine, PostgresFailures(url))
@@ -108,7 +110,7 @@ def _prepare(connection: DBAPIConnection, _: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     try:
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
             cursor.execute(f"PRAGMA {pragma}")
     finally:
         cursor.close()

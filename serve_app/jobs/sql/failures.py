@@ -97,10 +97,12 @@ class PostgresFailures:
         except (IntegrityError, DataError):
             raise
         except (DBAPIError, OSError, PoolTimeoutError) as error:
+            if _sqlstate(error).startswith("22"):  # what asyncpg has instead of a DataError
+                raise
             raise self._translated(error) from error
 
     def _translated(self, error: Exception) -> StoreUnavailable:
-        state = str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+        state = _sqlstate(error)
         if state.startswith("XX00") and state != "XX000":
             self._damaged = True
             return self._damage()
@@ -131,6 +133,11 @@ def damaged(path: Path) -> DamagedStore:
         f"The job store {path} is damaged, and nothing is accepted any more. Start the service again: it checks the file, "
         "sets it aside if it is damaged, and says how to restore it."
     )
+
+
+def _sqlstate(error: Exception) -> str:
+    """https://www.postgresql.org/docs/current/errcodes-appendix.html"""
+    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
 
 
 def _sqlite_code(error: BaseException) -> int | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, exists, func, literal, select, update
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
-from serve_app.errors import DeliveryNotFound, RayscribeError
+from serve_app.errors import DeliveryNotFound, RayscribeError, StoreUnavailable
 from serve_app.jobs import machine
 from serve_app.jobs.job import (
     Claim,
@@ -37,6 +39,10 @@ from serve_app.jobs.sql.schema import Instant, chunks, deliveries, dispatch, eve
 from serve_app.jobs.sql.uncut import uncut
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import ChunkTranscribed
+
+EMPTY_LOG_MS = 200  # writers wait for so long when somebody reads for long
+
+LARGEST_SEQ = 2**31 - 1  # of PostgreSQL's INTEGER
 
 
 class SqlJobStore(JobStore):
@@ -166,9 +172,11 @@ class SqlJobStore(JobStore):
         async with self._database.writing() as tx:
             record = machine.check_visible(await statements.load(tx, job_id, lock=True), job_id, owner)
             await tx.execute(delete(jobs).where(jobs.c.job_id == job_id))
-            if isinstance(record.source, StoredMedia) and not await statements.is_held(tx, record.source):
-                return record.source
-        return None
+            media = record.source if isinstance(record.source, StoredMedia) else None
+            if media and await statements.is_held(tx, media):
+                media = None
+        await self._empty_log()
+        return media
 
     @uncut
     async def requeue_expired(self) -> int:
@@ -199,7 +207,7 @@ class SqlJobStore(JobStore):
 
     @uncut
     async def events(self, job_id: str, *, after_seq: int, limit: int) -> Sequence[Event]:
-        wanted = select(events).where(events.c.job_id == job_id, events.c.seq > after_seq)
+        wanted = select(events).where(events.c.job_id == job_id, events.c.seq > min(after_seq, LARGEST_SEQ))
         async with self._database.reading() as tx:
             return [rows.event_of(row) for row in await tx.execute(wanted.order_by(events.c.seq).limit(limit))]
 
@@ -226,9 +234,32 @@ class SqlJobStore(JobStore):
     @uncut
     async def forget_text(self, job_id: str) -> None:
         async with self._database.writing() as tx:
-            await tx.execute(update(jobs).where(jobs.c.job_id == job_id).values(forgotten=True))
+            record = await statements.load(tx, job_id, lock=True)
+            if record is None:
+                return
+            options = record.job.options
+            options = replace(options, decoding=replace(options.decoding, prompt="", hotwords=""))
+            values = {"forgotten": True, "options": rows.OPTIONS.dump_json(options).decode()}
+            await tx.execute(update(jobs).where(jobs.c.job_id == job_id).values(values))
             await tx.execute(delete(chunks).where(chunks.c.job_id == job_id))
             await tx.execute(delete(events).where(events.c.job_id == job_id, events.c.kind == "segment"))
+        await self._empty_log()
+
+    async def _empty_log(self) -> None:
+        """On SQLite deleted text stays in the log until that is emptied; if others read just now, the next call does it."""
+        if self._database.engine.dialect.name != "sqlite":
+            return
+        with suppress(StoreUnavailable):  # what was asked for is done
+            async with self._database.reading() as tx:
+                # The driver's own connection, because SQLAlchemy would begin a transaction, and within one it is refused.
+                driver = (await tx.get_raw_connection()).driver_connection
+                assert driver is not None
+                [(patience_ms,)] = await driver.execute_fetchall("PRAGMA busy_timeout")
+                await driver.execute_fetchall(f"PRAGMA busy_timeout = {EMPTY_LOG_MS}")
+                try:
+                    await driver.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                finally:
+                    await driver.execute_fetchall(f"PRAGMA busy_timeout = {patience_ms}")
 
     @uncut
     async def ended_before(self, kept: timedelta, *, limit: int, forgotten: bool = True) -> Sequence[str]:
@@ -285,7 +316,7 @@ class SqlJobStore(JobStore):
     async def _submit_all(self, group: Sequence[NewJob]) -> list[Submitted | Exception]:
         try:
             return await self._submit_together(group)
-        except (IntegrityError, DataError):
+        except DBAPIError:
             # Another process submitted the same in between, or one of them cannot be written: the others shall not suffer.
             return [await self._submit_alone(new) for new in group]
 

@@ -8,6 +8,7 @@ import resource
 import shutil
 import sqlite3
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -16,12 +17,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from serve_app.errors import StoreUnavailable
-from serve_app.jobs.job import JobQuery, Status
+from serve_app.jobs.job import JobQuery, Status, Submitted
 from serve_app.jobs.protocols import Clock
 from serve_app.jobs.sql import SqlJobStore, open_store
-from serve_app.jobs.sql.schema import metadata
+from serve_app.jobs.sql.schema import chunks, metadata
 from serve_app.jobs.sql.statements import next_due
 from serve_app.testing import FakeClock
 from tests.postgres import Postgres, running_postgres
@@ -160,6 +162,20 @@ class TestMigrations:
         finally:
             await set_version("0001")
             await store.close()
+
+
+class TestSecrets:
+    async def test_text_that_could_not_be_written_is_not_in_the_traceback(
+        self, where: str | Path, clock: FakeClock
+    ) -> None:
+        store = await open_store(where, clock.utc)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(store.close)
+            with pytest.raises(DBAPIError) as refused:
+                async with store._database.writing() as tx:
+                    await tx.execute(chunks.insert().values(job_id="none", channel=0, chunk_index=0, body="Zebulon"))
+
+        assert "Zebulon" not in "".join(traceback.format_exception(refused.value))
 
 
 class TestSqliteFaults:
@@ -310,6 +326,18 @@ class TestDamage:
 
 @pytest.mark.server
 class TestPostgresFaults:
+    async def test_what_cannot_be_written_is_no_outage(self, postgres: Postgres, clock: FakeClock) -> None:
+        store = await open_store(postgres.url, clock.utc)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(store.close)
+            await empty(store)
+            _, wrong, right = await asyncio.gather(
+                *(store.submit(new_job(job_id)) for job_id in ("a", "\0", "b")), return_exceptions=True
+            )
+
+        assert isinstance(wrong, DBAPIError)
+        assert isinstance(right, Submitted)
+
     async def test_server_that_is_away_is_named(self, clock: FakeClock, tmp_path: Path) -> None:
         with pytest.raises(StoreUnavailable, match="is away: see that it runs"):
             await open_store(f"postgresql://user:secret@/jobs?host={tmp_path}", clock.utc)

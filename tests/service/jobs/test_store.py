@@ -411,6 +411,7 @@ class TestSteps:
         assert [e.seq for e in await store.events("a", after_seq=0, limit=2)] == [1, 2]
         assert [e.seq for e in await store.events("a", after_seq=2, limit=2)] == [3]
         assert [e.seq for e in await store.events("a", after_seq=3, limit=2)] == []
+        assert [e.seq for e in await store.events("a", after_seq=2**40, limit=2)] == []
 
     async def test_known_chunk_changes_nothing(self, store: JobStore, epoch: int) -> None:
         await store.submit(new_job("a"))
