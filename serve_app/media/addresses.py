@@ -67,10 +67,16 @@ class AddressRules:
             raise InvalidRequest(f"{param} must be an http:// or https:// URL.", param=param)
         if url.userinfo:
             raise InvalidRequest(f"{param} must not have a user name or password in it.", param=param)
-        if _name(url.host) in self._names:
+        if url.port is not None and not 0 < url.port < 65536:
+            raise InvalidRequest(f"{param} must have a port between 1 and 65535.", param=param)
+        try:
+            host = url.host
+        except ValueError:  # it begins with `xn--`, and nothing is written so
+            raise InvalidRequest(f"{param} is not a URL.", param=param) from None
+        if _name(host) in self._names:
             return
         literal = _literal(url.raw_host)
-        if _is_this_machine(url.host) or (literal is not None and not self._permits(literal)):
+        if _is_this_machine(host) or (literal is not None and not self._permits(literal)):
             raise _forbidden(param)
 
     def check_addresses(self, host: str, addresses: Sequence[str]) -> None:

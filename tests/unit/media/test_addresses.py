@@ -129,6 +129,9 @@ def test_names_of_this_machine_are_refused(host: str) -> None:
         ("http://example.com\\@127.0.0.1/", "must not have a user name"),
         ("http://example.com:port/", "is not a URL"),
         ("http://example.com/\0", "is not a URL"),
+        ("http://xn--zzzz-/", "is not a URL"),
+        ("http://example.com:0/", "must have a port between 1 and 65535"),
+        ("http://example.com:70000/", "must have a port"),
         ("", "must be an http"),
     ],
 )
