@@ -14,7 +14,7 @@ from serve_app.media.outbound import failure
 from serve_app.transcript.protocols import MediaStore, StoredMedia
 
 BLOCK_BYTES = 256 * 1024
-PATIENCE_S = 60.0  # for whatever the size, on top of what its bytes may take
+PATIENCE_S = 60.0  # for whatever the size, on top of what the bytes that came may take
 SLOWEST_BYTES_PER_S = 128 * 1024
 WORTH_A_RETRY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
@@ -26,7 +26,7 @@ class HttpFetcher:
     Args:
         client: One that keeps to the rules.
         max_bytes: Largest file.
-        patience_s: How long a fetch may take beyond the time that its size explains, in seconds.
+        patience_s: How long a fetch may take beyond the time that the bytes that came explain, in seconds.
     """
 
     def __init__(
@@ -69,6 +69,8 @@ class HttpFetcher:
             raise InvalidAudio(f"The audio cannot be fetched: {error.message}", param="url") from error
         except httpx.TooManyRedirects as error:
             raise InvalidAudio(f"{_host(httpx.URL(url))} redirects without end.", param="url") from error
+        except UnicodeError as error:  # httpx does not check the host that a redirect names
+            raise InvalidAudio(f"{_host(httpx.URL(url))} redirects to what is no URL.", param="url") from error
         except (httpx.HTTPError, TimeoutError) as error:
             raise MediaUnavailable(f"{_host(httpx.URL(url))} did not send the audio: {failure(error)}.") from error
 
@@ -79,15 +81,16 @@ class HttpFetcher:
             self._client.stream("GET", url, headers={"Accept-Encoding": "identity"}, follow_redirects=True) as response,
         ):
             _check(response)
-            at_most = int(response.headers.get("Content-Length", self._max_bytes))
-            check_size(at_most, self._max_bytes)
-            deadline.reschedule(asyncio.get_running_loop().time() + self._patience_s + at_most / SLOWEST_BYTES_PER_S)
-            media = await self._store.save(self._counted(response))
+            check_size(int(response.headers.get("Content-Length", 0)), self._max_bytes)
+            media = await self._store.save(self._counted(response, deadline))
             return media, response.num_bytes_downloaded
 
-    async def _counted(self, response: httpx.Response) -> AsyncIterator[bytes]:
+    async def _counted(self, response: httpx.Response, deadline: asyncio.Timeout) -> AsyncIterator[bytes]:
+        began_at_s = asyncio.get_running_loop().time()
         async for block in response.aiter_raw(BLOCK_BYTES):
             check_size(response.num_bytes_downloaded, self._max_bytes)
+            explained_s = response.num_bytes_downloaded / SLOWEST_BYTES_PER_S
+            deadline.reschedule(began_at_s + self._patience_s + explained_s)
             yield block
 
 

@@ -77,6 +77,14 @@ async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         await asyncio.sleep(0.05)
 
 
+async def dripping_unsized(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    while not reader.at_eof():
+        writer.write(b"1\r\n.\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
 async def no_http(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"220 ready\r\n")
     await writer.drain()
@@ -135,11 +143,12 @@ async def test_a_connection_that_breaks_off_or_stalls_leaves_nothing(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("behaviour", [dripping, dripping_unsized])
 async def test_a_server_that_drips_does_not_hold_a_job_for_ever(
-    client: httpx.AsyncClient, store: MediaStore, tmp_path: Path
+    client: httpx.AsyncClient, store: MediaStore, tmp_path: Path, behaviour: Any
 ) -> None:
-    fetcher = HttpFetcher(client, HERE, store, max_bytes=1000, patience_s=0.3)
-    async with listening(dripping) as server:
+    fetcher = HttpFetcher(client, HERE, store, max_bytes=2**32, patience_s=0.3)
+    async with listening(behaviour) as server:
         with pytest.raises(MediaUnavailable, match="takes too long"):
             await fetcher.fetch(server.url)
 
@@ -174,6 +183,27 @@ async def test_a_redirect_to_a_forbidden_address_is_a_fault_of_the_request(fetch
     async with listening(answer("302 Found", "location: http://169.254.169.254/latest/meta-data")) as server:
         with pytest.raises(InvalidAudio, match="leads to an address that is not public"):
             await fetcher.fetch(server.url)
+
+
+async def test_a_redirect_to_no_url_is_a_fault_of_the_request(fetcher: HttpFetcher) -> None:
+    async with listening(answer("302 Found", "location: http://xn--zzzz-/")) as server:
+        with pytest.raises(InvalidAudio, match="no URL"):
+            await fetcher.fetch(server.url)
+
+
+async def test_a_large_file_may_take_longer_than_the_patience(client: httpx.AsyncClient, store: MediaStore) -> None:
+    async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(SOUND))
+        for at in range(0, len(SOUND), 100_000):
+            writer.write(SOUND[at : at + 100_000])
+            await writer.drain()
+            await asyncio.sleep(0.1)
+
+    fetcher = HttpFetcher(client, HERE, store, max_bytes=len(SOUND), patience_s=0.3)
+    async with listening(slow) as server:
+        _, size_bytes = await fetcher.fetch(server.url)
+
+    assert size_bytes == len(SOUND)
 
 
 async def test_redirects_without_end_are_a_fault_of_the_request(fetcher: HttpFetcher) -> None:
