@@ -27,6 +27,8 @@ from serve_app.errors import InvalidRequest, RayscribeError
 __all__ = ["Services", "create_app"]
 
 CLIENT_WENT_AWAY = 499  # nobody reads it; a number for access logs
+MAX_STREAMS = 1000  # of jobs, at one Gateway replica
+MAX_STREAMS_PER_KEY = 200
 
 
 def create_app(services: Services) -> FastAPI:
@@ -51,6 +53,13 @@ def create_app(services: Services) -> FastAPI:
         max_per_key=limits.max_requests_per_key,
         max_retry_after_s=limits.max_retry_after_s,
         clock=services.clock,
+    )
+    app.state.streams = RequestLimiter(
+        max_requests=MAX_STREAMS,
+        max_per_key=MAX_STREAMS_PER_KEY,
+        max_retry_after_s=limits.max_retry_after_s,
+        clock=services.clock,
+        called="streams",
     )
     app.state.uploads = ResumableUploads(
         Path(services.settings.data_dir) / "uploads-tus",

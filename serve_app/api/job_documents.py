@@ -77,6 +77,7 @@ RETRIEVE = _of_jobs(
 STREAM = _of_jobs(
     200,
     {"description": "The events of the job, from the first", "content": {"text/event-stream": EVENTS}},
+    429,
     parameters=[_header("Last-Event-ID", required=False)],
 )
 CANCEL = _of_jobs(200, {"description": "The job, cancelled or as it had ended", "content": _json(JobAnswer)})

@@ -14,7 +14,7 @@ from serve_app.api.forms import parse
 from serve_app.api.job_events import JobEvents
 from serve_app.api.job_forms import read_submission
 from serve_app.api.job_schemas import ResultQuery, delivery_object
-from serve_app.api.places import StackDep
+from serve_app.api.places import StackDep, stream_place
 from serve_app.api.schemas import no_diarizer
 from serve_app.api.services import JobsDep, LimiterDep, ServicesDep
 from serve_app.api.streams import EventStream
@@ -81,7 +81,13 @@ async def retrieve(job_id: JobId, request: Request, jobs: JobsDep, owner: OwnerD
     return _result(details, query.format, query) if query.format else _shown(details)
 
 
-@router.get("/{job_id}/stream", status_code=200, response_class=EventStream, **job_documents.STREAM)
+@router.get(
+    "/{job_id}/stream",
+    status_code=200,
+    response_class=EventStream,
+    dependencies=[Depends(stream_place)],
+    **job_documents.STREAM,
+)
 async def stream(
     job_id: JobId,
     request: Request,

@@ -26,15 +26,25 @@ class RequestLimiter:
 
     The estimate is a queue that nobody stands in: n places with a mean service time of t free up every t/n seconds, and each
     client that was refused since is ahead of the next. So a crowd is told different times, and does not come back as one.
+
+    Args:
+        called: What is counted, in the words of an error.
     """
 
     def __init__(
-        self, *, max_requests: int, max_per_key: int, max_retry_after_s: float, clock: Callable[[], float]
+        self,
+        *,
+        max_requests: int,
+        max_per_key: int,
+        max_retry_after_s: float,
+        clock: Callable[[], float],
+        called: str = "requests",
     ) -> None:
         self._max_requests = max_requests
         self._max_per_key = max_per_key
         self._max_retry_after_s = max_retry_after_s
         self._clock = clock
+        self._called = called
         self._by_key: Counter[str] = Counter()
         self._refused = 0
         self._service_s: float | None = None
@@ -70,7 +80,7 @@ class RequestLimiter:
         if key is None or not self._max_per_key or self._by_key[key] < self._max_per_key:
             return
         raise RateLimited(
-            f"This API key has {self._max_per_key} requests in progress, and may not have more at once.",
+            f"This API key has {self._max_per_key} {self._called} in progress, and may not have more at once.",
             retry_after_s=self._wait_s(ahead=0, places=self._max_per_key),
         )
 
@@ -80,7 +90,7 @@ class RequestLimiter:
         retry_after_s = self._wait_s(ahead=self._refused, places=self._max_requests)
         self._refused += 1
         raise Overloaded(
-            f"The service is busy: {self.in_progress} requests are in progress. Try again in a moment.",
+            f"The service is busy: {self.in_progress} {self._called} are in progress. Try again in a moment.",
             retry_after_s=retry_after_s,
         )
 

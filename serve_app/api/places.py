@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request
 
 from serve_app.api.auth import KeyDep
 from serve_app.api.services import LimiterDep
@@ -17,6 +17,12 @@ async def request_stack(key: KeyDep, limiter: LimiterDep) -> AsyncIterator[conte
     with limiter.place(key):
         async with contextlib.AsyncExitStack() as stack:
             yield stack
+
+
+async def stream_place(key: KeyDep, request: Request) -> AsyncIterator[None]:
+    """A place among the streams of jobs, until the answer is out: each one costs the Coordinator a look every second."""
+    with request.app.state.streams.place(key):
+        yield
 
 
 StackDep = Annotated[contextlib.AsyncExitStack, Depends(request_stack)]

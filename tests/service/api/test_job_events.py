@@ -17,7 +17,7 @@ from serve_app.errors import CoordinatorUnavailable
 from serve_app.jobs.job import Event
 from serve_app.jobs.service import JobService
 from serve_app.testing import SENTENCES
-from tests.service.api.job_house import House, submitted
+from tests.service.api.job_house import KEYS, House, submitted
 from tests.service.api.test_errors import error_of
 from tests.service.api.wire import cut_connections, served
 
@@ -163,6 +163,27 @@ async def test_coordinator_that_is_away_costs_a_pause_and_no_event(tmp_path: Pat
     assert asked == 4
     assert [int(event.id) for event in events] == list(range(1, len(events) + 1))
     assert events[-1].event == "done"
+
+
+@pytest.mark.parametrize(("limit", "status"), [("MAX_STREAMS", 503), ("MAX_STREAMS_PER_KEY", 429)])
+async def test_one_stream_too_many_is_told_when_to_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, status: int
+) -> None:
+    monkeypatch.setattr(f"serve_app.api.application.{limit}", 1)
+    gate = Gate(1)
+    house = House(tmp_path, keys=KEYS, before_chunk=gate)
+    async with house.client(KEYS[0]) as client, house.dispatching():
+        job_id = await submitted(client)
+        reading = asyncio.create_task(read(client, job_id))
+        await gate.reached.wait()
+        refused = await client.get(f"/jobs/{job_id}/stream")
+        gate.open.set()
+        await reading
+        later = await client.get(f"/jobs/{job_id}/stream")
+
+    assert (refused.status_code, later.status_code) == (status, 200)
+    assert "1 streams" in error_of(refused)["message"]
+    assert int(refused.headers["retry-after"]) >= 1
 
 
 async def test_short_slices_make_one_stream(tmp_path: Path) -> None:
