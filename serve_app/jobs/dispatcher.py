@@ -12,16 +12,18 @@ from serve_app.errors import (
     InvalidRequest,
     LeaseLost,
     MediaError,
+    MediaUnavailable,
     ModelLoadFailed,
     ModelNotFound,
     ModelNotReady,
     OutOfMemory,
     RayscribeError,
+    RecognizerUnavailable,
     StoreUnavailable,
     Superseded,
 )
 from serve_app.jobs.hub import Bell, Hub
-from serve_app.jobs.job import Claim, JobError, Priority, WaitingFor
+from serve_app.jobs.job import Claim, JobError, Priority, RemoteMedia, WaitingFor
 from serve_app.jobs.patience import Patience
 from serve_app.jobs.protocols import Clock, JobRunner, JobStore
 from serve_app.settings import JobSettings
@@ -93,12 +95,20 @@ class Dispatcher:
     async def _step(self, epoch: int, runner: JobRunner) -> float:
         """Fill the places; gives after how many seconds to look again."""
         try:
-            await self._store.requeue_expired()
+            await self._requeue_expired()
             await self._fill(epoch, runner)
             return await self._next_look_s()
         except StoreUnavailable as error:
             logger.error("cannot dispatch: %s", error.message)
             return STORE_RETRY_S
+
+    async def _requeue_expired(self) -> None:
+        """Queue again what fell silent, and give its places to others."""
+        for lease in await self._store.requeue_expired():
+            if run := self._runs.pop(lease.job_id, None):
+                run.task.cancel()
+                if run.claim.lease == lease:  # never extended: no runner had it yet, as when the Pipeline is late
+                    self._patience.excuse(run.claim)
 
     async def _fill(self, epoch: int, runner: JobRunner) -> None:
         while (free := self._settings.max_running - len(self._runs)) > 0:
@@ -123,7 +133,8 @@ class Dispatcher:
         if silent := self._runs.pop(job_id, None):  # its lease has expired, or we would not have got another
             silent.task.cancel()
         if error := self._patience.begin(claim):
-            await self._fail(claim, error)
+            with contextlib.suppress(LeaseLost):  # somebody cancelled the job just now
+                await self._fail(claim, error)
             return
         task = asyncio.create_task(self._attempt(claim, runner))
         self._runs[job_id] = _Run(claim, task)
@@ -154,11 +165,19 @@ class Dispatcher:
         elif waiting_for := TOO_EARLY.get(type(error)):
             self._patience.excuse(claim)
             await self._release(claim, self._settings.wait_poll_s, _reason(error), waiting_for)
-        elif isinstance(error, StoreUnavailable):  # no fault of the job
+        elif await self._is_outage(claim, error):
             self._patience.excuse(claim)
-            await self._release(claim, self._settings.backoff_s, _reason(error))
+            await self._release(claim, self._patience.wait_s(claim), _reason(error))
         else:
             await self._try_again(claim, error)
+
+    async def _is_outage(self, claim: Claim, error: Exception) -> bool:
+        """Whether the attempt died of something that is away, and through no fault of the job."""
+        if isinstance(error, MediaUnavailable):  # counts for the client's server, but not for our media store
+            return not isinstance(claim.source, RemoteMedia)
+        if isinstance(error, RecognizerUnavailable):  # counts for a process that had begun with it
+            return not await self._store.was_extended(claim.lease)
+        return isinstance(error, StoreUnavailable)
 
     async def _try_again(self, claim: Claim, error: Exception) -> None:
         foreign = None if isinstance(error, RayscribeError) else error

@@ -16,6 +16,7 @@ class _Tries:
 
     known: int  # chunks that the last attempt began with
     count: int = 0
+    waits: int = 0
     last_error: JobError = SILENT
 
 
@@ -23,7 +24,7 @@ class Patience:
     """
     Counts the attempts of each job that came to nothing in a row.
 
-    An attempt counts from its begin, so that one that fell silent, or took its process along, counts too.
+    An attempt counts from its begin, so that one that fell silent, or took its process along, counts too, unless it is excused.
 
     Args:
         most: Attempts in a row without a new chunk before a job fails.
@@ -39,7 +40,7 @@ class Patience:
         """Count an attempt; gives why the job is to fail instead, if it is."""
         tries = self._tries.setdefault(claim.lease.job_id, _Tries(len(claim.known)))
         if len(claim.known) > tries.known:
-            tries.known, tries.count = len(claim.known), 0
+            tries.known, tries.count, tries.waits = len(claim.known), 0, 0
         tries.count += 1
         return self._given_up(tries) if tries.count > self._most else None
 
@@ -50,9 +51,10 @@ class Patience:
         return self._given_up(tries) if tries.count >= self._most else None
 
     def wait_s(self, claim: Claim) -> float:
-        """How long the next attempt waits."""
-        doublings = min(self._tries[claim.lease.job_id].count - 1, 10)
-        return min(self._wait_s * 2.0**doublings, LONGEST_WAIT_S)
+        """How long the next attempt waits: longer each time that this is asked."""
+        tries = self._tries[claim.lease.job_id]
+        tries.waits += 1
+        return min(self._wait_s * 2.0 ** min(tries.waits - 1, 10), LONGEST_WAIT_S)
 
     def excuse(self, claim: Claim) -> None:
         """The attempt ended through no fault of the job: it does not count."""

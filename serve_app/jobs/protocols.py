@@ -167,8 +167,17 @@ class JobStore(Protocol):
         """
         ...
 
-    async def requeue_expired(self) -> int:
-        """Queue again the jobs whose lease has expired; gives how many."""
+    async def was_extended(self, lease: Lease) -> bool:
+        """
+        Whether the job still runs under this lease, which expires at another instant than it says.
+
+        Args:
+            lease: As `claim` gave it.
+        """
+        ...
+
+    async def requeue_expired(self) -> Sequence[Lease]:
+        """Queue again the jobs whose lease has expired; gives those leases, as they were extended last."""
         ...
 
     async def next_due_at(self) -> datetime | None:

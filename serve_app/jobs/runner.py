@@ -53,8 +53,8 @@ class AttemptRunner(JobRunner):
 
     async def _keep_extending(self, lease: Lease) -> None:
         while True:
+            await self._recorder.extend(lease)  # at once, which says that somebody works on it
             await self._sleep(self._heartbeat_s)
-            await self._recorder.extend(lease)
 
     async def _work(self, claim: Claim) -> None:
         media = await self._stored(claim)

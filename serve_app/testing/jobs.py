@@ -165,12 +165,18 @@ class InMemoryJobStore(JobStore):
             return None
         return source
 
-    async def requeue_expired(self) -> int:
+    async def was_extended(self, lease: Lease) -> bool:
+        kept = self._jobs.get(lease.job_id)
+        held = kept.record.lease if kept else None
+        return held is not None and held.token == lease.token and held.expires_at != lease.expires_at
+
+    async def requeue_expired(self) -> Sequence[Lease]:
         now = self._clock()
-        expired = [k for k in self._jobs.values() if k.record.lease and k.record.lease.expires_at <= now]
-        for kept in expired:
+        expired = [lease for kept in self._jobs.values() if (lease := kept.record.lease) and lease.expires_at <= now]
+        for lease in expired:
+            kept = self._jobs[lease.job_id]
             kept.record = machine.requeued(kept.record)
-        return len(expired)
+        return expired
 
     async def next_due_at(self) -> datetime | None:
         now = self._clock()

@@ -179,13 +179,19 @@ class SqlJobStore(JobStore):
         return media
 
     @uncut
-    async def requeue_expired(self) -> int:
+    async def was_extended(self, lease: Lease) -> bool:
+        held = (jobs.c.job_id == lease.job_id) & (jobs.c.lease_token == lease.token)
+        async with self._database.reading() as tx:
+            return bool(await tx.scalar(select(exists().where(held, jobs.c.lease_expires_at != lease.expires_at))))
+
+    @uncut
+    async def requeue_expired(self) -> Sequence[Lease]:
         expired = select(jobs).where(statements.RUNNING, jobs.c.lease_expires_at <= self._clock())
         async with self._database.writing() as tx:
-            found = (await tx.execute(expired.with_for_update(skip_locked=True))).all()
-            for row in found:
-                await statements.keep(tx, Change(machine.requeued(rows.record_of(row))))
-        return len(found)
+            found = [rows.record_of(row) for row in await tx.execute(expired.with_for_update(skip_locked=True))]
+            for record in found:
+                await statements.keep(tx, Change(machine.requeued(record)))
+        return [record.lease for record in found if record.lease]
 
     @uncut
     async def next_due_at(self) -> datetime | None:

@@ -174,7 +174,7 @@ class JobStoreMachine(RuleBasedStateMachine):
     @rule()
     def requeue_expired(self) -> None:
         expired = [job for job in self.jobs.values() if job.token and job.expires_s <= self.clock.now_s]
-        assert self.do(self.store.requeue_expired()) == len(expired)
+        assert len(self.do(self.store.requeue_expired())) == len(expired)
         for job in expired:
             job.requeue()
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import httpx
@@ -10,7 +10,7 @@ import pytest
 
 from serve_app.errors import CoordinatorUnavailable, StoreUnavailable
 from serve_app.jobs.coordinator import Coordinator, Parts
-from serve_app.jobs.job import Status
+from serve_app.jobs.job import Lease, Status
 from serve_app.jobs.protocols import JobStore
 from serve_app.settings import WebhookSettings
 from serve_app.testing.jobs import InMemoryJobStore
@@ -137,7 +137,7 @@ async def test_coordinator_that_was_superseded_still_answers_and_counts_as_healt
 
 async def test_death_of_what_runs_beside_is_seen_by_the_health_check() -> None:
     class Wrong(InMemoryJobStore):
-        async def requeue_expired(self) -> int:
+        async def requeue_expired(self) -> Sequence[Lease]:
             raise RuntimeError("a mistake of ours")
 
     subject = coordinator(House(Shared(Wrong)))

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from serve_app.errors import (
     InvalidAudio,
     InvalidRequest,
+    MediaUnavailable,
     ModelLoadFailed,
     ModelNotFound,
     ModelNotReady,
@@ -14,7 +16,7 @@ from serve_app.errors import (
     RecognizerUnavailable,
     StoreUnavailable,
 )
-from serve_app.jobs.job import Claim, JobError, Priority, Status, WaitingFor
+from serve_app.jobs.job import Claim, JobError, Lease, Priority, RemoteMedia, Status, WaitingFor
 from serve_app.testing.jobs import InMemoryJobStore
 from tests.unit.jobs.coordination import House, ScriptedRunner, Shared, settled
 
@@ -182,11 +184,98 @@ async def test_attempts_that_fall_silent_are_repeated_and_count_too() -> None:
     job_id = await house.submit()
 
     async with house.dispatching(runner):
-        for _ in range(5):
+        await settled()
+        for _ in range(2):
+            house.clock.advance(1)
+            await house.service.extend(runner.claims[-1].lease)
             await house.pass_time(31)
 
         assert runner.cancelled == [job_id, job_id]
         assert (await house.job(job_id)).status is Status.FAILED
+
+
+async def test_attempts_that_no_runner_took_do_not_count() -> None:
+    house, runner = House(lease_s=30, max_failures=1), ScriptedRunner()
+    job_id = await house.submit()
+
+    async with house.dispatching(runner):
+        for _ in range(20):
+            await house.pass_time(31)
+
+        assert (await house.job(job_id)).status is Status.RUNNING
+
+
+async def test_attempt_that_hangs_holds_no_place() -> None:
+    house, runner = House(lease_s=30, max_running=1), ScriptedRunner()
+    job_id = await house.submit()
+
+    async with house.dispatching(runner):
+        await settled()
+        await house.pass_time(31)
+
+        assert runner.jobs == [job_id, job_id]
+        assert runner.cancelled == [job_id]
+        assert house.dispatcher.running == 1
+
+
+async def test_job_that_is_cancelled_when_it_is_to_fail_does_no_harm() -> None:
+    class CancelledMeanwhile(InMemoryJobStore):
+        async def fail(self, lease: Lease, error: JobError) -> None:
+            await super().cancel(lease.job_id)
+            await super().fail(lease, error)
+
+    house, runner = House(Shared(CancelledMeanwhile), lease_s=30, max_failures=1), ScriptedRunner(None)
+    await house.submit()
+
+    async with house.dispatching(runner):
+        await settled()
+        await house.pass_time(31)
+        job_id = await house.submit()
+        await settled()
+
+        assert runner.jobs[-1] == job_id
+
+
+@pytest.mark.parametrize("error", [MediaUnavailable("Our bucket is away."), RecognizerUnavailable("None runs.")])
+async def test_outage_of_ours_costs_no_job(error: Exception) -> None:
+    house, runner = House(max_failures=1), ScriptedRunner(*[error] * 20)
+    job_id = await house.submit()
+
+    async with house.dispatching(runner):
+        for _ in range(21):
+            await house.pass_time(60)
+
+        assert len(runner.claims) == 21
+        assert (await house.job(job_id)).status is Status.RUNNING
+
+
+async def test_outage_of_the_clients_server_counts() -> None:
+    house, runner = House(max_failures=2), ScriptedRunner(*[MediaUnavailable("Your server is away.")] * 2)
+    new = replace(await house.new_job(), source=RemoteMedia("https://example.org/a.wav"))
+    await house.service.submit(new)
+
+    async with house.dispatching(runner):
+        for _ in range(3):
+            await house.pass_time(60)
+
+    assert (await house.job(new.job_id)).status is Status.FAILED
+
+
+async def test_death_of_a_process_that_had_begun_counts() -> None:
+    house = House(max_failures=1)
+
+    class Dies(ScriptedRunner):
+        async def run(self, claim: Claim) -> None:
+            house.clock.advance(1)
+            await house.service.extend(claim.lease)
+            raise RecognizerUnavailable(AWAY)
+
+    job_id = await house.submit()
+
+    async with house.dispatching(Dies()):
+        await settled()
+
+    assert (await house.job(job_id)).status is Status.FAILED
 
 
 async def test_attempt_that_lost_its_lease_changes_nothing() -> None:
@@ -264,7 +353,7 @@ async def test_attempt_that_could_not_record_does_not_count_as_dead() -> None:
 
     async with house.dispatching(runner):
         for _ in range(6):
-            await house.pass_time(10)
+            await house.pass_time(60)
 
         assert len(runner.claims) == 6
         assert (await house.job(job_id)).status is Status.RUNNING
