@@ -130,4 +130,6 @@ class Alive(Answer):
 
 
 class Readiness(Answer):
-    status: Literal["ready", "loading"]
+    status: Literal["ready", "loading", "unavailable"]
+    reason: str | None = None
+    """Why it is not ready."""

@@ -13,12 +13,16 @@ from serve_app.api import answers
 from serve_app.api.answers import Alive, Answer, Readiness
 from serve_app.api.limits import RequestLimiter
 from serve_app.api.services import LimiterDep, Services, ServicesDep
+from serve_app.errors import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
 router = APIRouter(tags=["system"])
 
 ASKING_S = 1.0  # /health answers within it, whatever is wrong behind
+# Probes have no key, and what the store itself says may name directories.
+NO_STORE = "The job store cannot be used. The log, and the answers of /jobs, say what to do."
+NOT_YET = "The models are being loaded, or not every deployment is up yet."
 
 ModelState = Literal["loading", "ready"]
 
@@ -59,10 +63,13 @@ async def live() -> Alive:
 
 @router.get("/health/ready", responses={503: {"model": Readiness, "description": "Not yet"}})
 async def ready(services: ServicesDep) -> JSONResponse:
-    """200 once the models to preload are in."""
-    if await _ready(services):
-        return JSONResponse({"status": "ready"})
-    return JSONResponse({"status": "loading"}, 503)
+    """200 once the models to preload are in, and while the job store can be used."""
+    is_ready, has_store = await asyncio.gather(_ready(services), _has_store(services))
+    if not has_store:
+        return JSONResponse({"status": "unavailable", "reason": NO_STORE}, 503)
+    if not is_ready:
+        return JSONResponse({"status": "loading", "reason": NOT_YET}, 503)
+    return JSONResponse({"status": "ready"})
 
 
 async def _ready(services: Services) -> bool | None:
@@ -73,6 +80,20 @@ async def _ready(services: Services) -> bool | None:
     except Exception as error:
         logger.warning("cannot tell whether the models are loaded: %s", type(error).__name__)
         return None
+
+
+async def _has_store(services: Services) -> bool:
+    """True also while the Coordinator does not say, because requests that are answered at once need neither."""
+    if services.jobs is None:
+        return True
+    try:
+        async with asyncio.timeout(ASKING_S):
+            await services.jobs.stats()
+    except StoreUnavailable:
+        return False
+    except Exception as error:
+        logger.warning("cannot tell whether the job store can be used: %s", type(error).__name__)
+    return True
 
 
 async def _queued(services: Services, limiter: RequestLimiter) -> int | None:

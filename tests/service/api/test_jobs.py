@@ -419,6 +419,25 @@ async def test_health_is_degraded_while_the_jobs_cannot_be_asked(house: House, h
             raise CoordinatorUnavailable("It is starting again.")
 
     house.jobs = Away()
-    health = await http.get("/health")
+    health, ready = await http.get("/health"), await http.get("/health/ready")
 
     assert (health.status_code, health.json()["status"], health.json()["queue_depth"]) == (200, "degraded", 0)
+    assert ready.status_code == 200, "synchronous transcription needs no Coordinator"
+
+
+async def test_service_whose_job_store_is_broken_is_not_ready_and_says_why(
+    house: House, http: httpx.AsyncClient
+) -> None:
+    class Broken(JobService):
+        def __init__(self) -> None: ...
+
+        async def stats(self) -> Any:
+            raise StoreUnavailable("The disk with /srv/jobs is full.")
+
+    house.jobs = Broken()
+    health, ready = await http.get("/health"), await http.get("/health/ready")
+
+    assert (health.json()["status"], health.json()["model_state"]) == ("degraded", "ready")
+    assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
+    assert "job store" in ready.json()["reason"]
+    assert "/srv" not in ready.text, "probes have no key"

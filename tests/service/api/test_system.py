@@ -33,7 +33,8 @@ async def test_service_is_not_ready_while_models_load(services: Services) -> Non
         health, ready = await http.get("/health"), await http.get("/health/ready")
 
     assert (health.status_code, health.json()["model_state"]) == (200, "loading")
-    assert (ready.status_code, ready.json()) == (503, {"status": "loading"})
+    assert (ready.status_code, ready.json()["status"]) == (503, "loading")
+    assert "models" in ready.json()["reason"]
 
 
 async def test_health_answers_when_what_is_behind_it_does_not(
