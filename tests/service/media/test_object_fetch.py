@@ -24,6 +24,8 @@ from tests.service.api.test_errors import error_of
 from tests.service.media.conftest import BUCKET
 from tests.service.media.servers import answer, listening
 
+pytestmark = pytest.mark.server
+
 READABLE = (f"s3://{BUCKET}/incoming/",)
 KEY = "incoming/2024/a b#c?d=é%20.wav"
 URL = f"s3://{BUCKET}/{KEY}"
