@@ -191,6 +191,11 @@ def ended(
     return replace(_telling(record, (status.value, told), now=now), delivery=_delivery(job, now))
 
 
+def awaits(delivery: Delivery, outcome: Delivery) -> bool:
+    """Whether a delivery takes the outcome of an attempt: one that was sent again by hand counts from nought."""
+    return delivery.status is DeliveryStatus.PENDING and delivery.attempts >= outcome.attempts - 1
+
+
 def resent(delivery: Delivery, now: datetime) -> Delivery:
     return Delivery(
         delivery_id=delivery.delivery_id,

@@ -231,7 +231,11 @@ class JobStore(Protocol):
         ...
 
     async def update_delivery(self, delivery: Delivery) -> None:
-        """Keep the outcome of an attempt; to update one that was purged is no error."""
+        """
+        Keep the outcome of an attempt.
+
+        One that was purged, or ended, or was sent again by hand meanwhile, stays as it is, which is no error.
+        """
         ...
 
     async def resend(self, job_id: str, delivery_id: str, owner: Owner = None) -> Delivery:

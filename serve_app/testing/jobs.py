@@ -226,8 +226,9 @@ class InMemoryJobStore(JobStore):
         return sorted(due, key=lambda d: d.next_attempt_at or now)[:limit]
 
     async def update_delivery(self, delivery: Delivery) -> None:
-        if kept := self._jobs.get(delivery.job_id):
-            kept.deliveries[delivery.delivery_id] = delivery
+        kept = self._jobs.get(delivery.job_id)
+        if kept and machine.awaits(kept.deliveries[delivery.delivery_id], delivery):
+            self._keep(delivery)
 
     async def resend(self, job_id: str, delivery_id: str, owner: Owner = None) -> Delivery:
         kept = self._visible(job_id, owner)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_app.errors import IdempotencyMismatch, Superseded
 from serve_app.jobs import machine
-from serve_app.jobs.job import Delivery, Job, Lease, NewJob, Owner, Priority, Status, Submitted
+from serve_app.jobs.job import Delivery, DeliveryStatus, Job, Lease, NewJob, Owner, Priority, Status, Submitted
 from serve_app.jobs.machine import Change, Record
 from serve_app.jobs.sql import rows
 from serve_app.jobs.sql.schema import chunks, deliveries, dispatch, events, jobs, turns
@@ -129,6 +129,11 @@ async def keep(tx: AsyncConnection, change: Change) -> None:
         await tx.execute(deliveries.insert().values(rows.delivery_row(change.delivery)))
 
 
-async def keep_delivery(tx: AsyncConnection, delivery: Delivery) -> None:
-    same = deliveries.c.delivery_id == delivery.delivery_id
+def awaits(outcome: Delivery) -> ColumnElement[bool]:
+    """See `machine.awaits`."""
+    return (deliveries.c.status == DeliveryStatus.PENDING) & (deliveries.c.attempts >= outcome.attempts - 1)
+
+
+async def keep_delivery(tx: AsyncConnection, delivery: Delivery, only: ColumnElement[bool] | None = None) -> None:
+    same = (deliveries.c.delivery_id == delivery.delivery_id) & (true() if only is None else only)
     await tx.execute(update(deliveries).where(same).values(rows.delivery_row(delivery)))

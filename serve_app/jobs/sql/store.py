@@ -302,7 +302,7 @@ class SqlJobStore(JobStore):
     @uncut
     async def update_delivery(self, delivery: Delivery) -> None:
         async with self._database.writing() as tx:
-            await statements.keep_delivery(tx, delivery)
+            await statements.keep_delivery(tx, delivery, statements.awaits(delivery))
 
     @uncut
     async def resend(self, job_id: str, delivery_id: str, owner: Owner = None) -> Delivery:

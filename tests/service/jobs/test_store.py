@@ -681,13 +681,27 @@ class TestDeliveries:
         await store.submit(new_job("a", webhook_url=HOOK))
         await store.cancel("a")
         (delivery,) = await store.due_deliveries(epoch, limit=9)
-        exhausted = replace(delivery, status=DeliveryStatus.EXHAUSTED, attempts=6, next_attempt_at=None, error="no")
+        exhausted = replace(delivery, status=DeliveryStatus.EXHAUSTED, attempts=1, next_attempt_at=None, error="no")
         await store.update_delivery(exhausted)
         assert list(await store.due_deliveries(epoch, limit=9)) == []
         clock.advance(60)
         resent = await store.resend("a", delivery.delivery_id, ALICE)
 
         assert resent == replace(delivery, next_attempt_at=clock.utc())
+        assert list(await store.due_deliveries(epoch, limit=9)) == [resent]
+
+    async def test_delivery_that_is_resent_during_an_attempt_is_still_to_be_made(
+        self, store: JobStore, epoch: int
+    ) -> None:
+        await store.submit(new_job("a", webhook_url=HOOK))
+        await store.cancel("a")
+        (delivery,) = await store.due_deliveries(epoch, limit=9)
+        await store.update_delivery(replace(delivery, attempts=1))
+        resent = await store.resend("a", delivery.delivery_id)
+        await store.update_delivery(
+            replace(delivery, status=DeliveryStatus.EXHAUSTED, attempts=2, next_attempt_at=None)
+        )
+
         assert list(await store.due_deliveries(epoch, limit=9)) == [resent]
 
     async def test_unknown_delivery_cannot_be_resent(self, store: JobStore) -> None:
