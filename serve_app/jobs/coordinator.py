@@ -8,6 +8,7 @@ import contextvars
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import httpx
 
@@ -26,6 +27,8 @@ from serve_app.transcript.protocols import MediaStore
 from serve_app.transcript.render import to_json
 
 logger = logging.getLogger(__name__)
+
+SUPERSEDED_FOR = timedelta(minutes=1)  # longer than Serve takes to end a replica that it has replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Coordinator:
         self._service: JobService | None = None
         self._why_not: RayscribeError = CoordinatorUnavailable("The jobs are being opened; try again.", retry_after_s=2)
         self._running: asyncio.Task[None] | None = None
+        self._superseded_at: datetime | None = None
 
     def start(self) -> None:
         # A context of its own: Serve cancels whatever was started in the context of a request that is cancelled.
@@ -82,7 +86,10 @@ class Coordinator:
         """
         Raises:
             BaseException: What ended the work before `close`; only a new process helps.
+            Superseded: Another Coordinator took over a while ago. It is gone by now, or Serve would have ended this one.
         """
+        if self._superseded_at and self._parts.clock() - self._superseded_at > SUPERSEDED_FOR:
+            raise Superseded("Another Coordinator has taken over, and this one dispatches no more.")
         if self._running and self._running.done():
             self._running.result()
 
@@ -114,9 +121,13 @@ class Coordinator:
         forecast = Forecast(parts.clock, settings.max_running)
         self._service = JobService(store, parts.media, hub, dispatcher, forecast, retention, settings, parts.clock)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(dispatcher.run(epoch, parts.runner))
+            tasks.create_task(self._dispatch(dispatcher, epoch))
             tasks.create_task(retention.run())
             tasks.create_task(self._deliver(store, hub, epoch))
+
+    async def _dispatch(self, dispatcher: Dispatcher, epoch: int) -> None:
+        await dispatcher.run(epoch, self._parts.runner)
+        self._superseded_at = self._parts.clock()
 
     async def _deliver(self, store: JobStore, hub: Hub, epoch: int) -> None:
         async def body_of(job_id: str) -> bytes:

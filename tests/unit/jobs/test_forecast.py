@@ -33,6 +33,20 @@ def test_nothing_is_said_before_anything_was_measured() -> None:
     assert forecast.eta_s(job(Status.RUNNING, duration_s=100.0)) is None
 
 
+def test_jobs_whose_end_nobody_told_are_forgotten_in_time() -> None:
+    clock = Clock()
+    forecast = Forecast(clock, places=1)
+    for end_s in (10, 20):
+        forecast.heard("a", end_s)
+        clock.advance(1)
+    known = forecast.eta_s(job(Status.RUNNING, duration_s=100.0))
+    for n in range(100):
+        forecast.heard(f"{n}", 10)
+
+    assert known is not None
+    assert forecast.eta_s(job(Status.RUNNING, duration_s=100.0)) is None
+
+
 def test_running_job_goes_on_at_its_own_speed() -> None:
     clock = Clock()
     forecast = Forecast(clock, places=1)
