@@ -45,7 +45,7 @@ class Forecast:
     def heard(self, job_id: str, end_s: float) -> None:
         """The audio of a running job was transcribed up to here."""
         now = self._clock()
-        heard = self._heard[job_id] = self._heard.pop(job_id, None) or _Heard(now, end_s, now, end_s)
+        heard = self._heard[job_id] = self._heard.pop(job_id, _Heard(now, end_s, now, end_s))
         if len(self._heard) > self._places + REMEMBERED:
             del self._heard[next(iter(self._heard))]  # the one that was silent longest: nobody says when a job fails
         heard.last_at, heard.last_s = now, max(heard.last_s, end_s)
