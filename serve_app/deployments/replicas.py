@@ -21,7 +21,6 @@ from serve_app.deployments.handles import (
     HandleRunner,
     HandleTranscriber,
 )
-from serve_app.errors import CoordinatorUnavailable, StoreUnavailable
 from serve_app.jobs.job import (
     Claim,
     Delivery,
@@ -35,7 +34,7 @@ from serve_app.jobs.job import (
     QueueStats,
     Submitted,
 )
-from serve_app.jobs.protocols import Jobs, Step
+from serve_app.jobs.protocols import Step
 from serve_app.settings import Settings, check_listen, read_database_url, read_webhook_secret
 from serve_app.transcript.protocols import MediaReference
 from serve_app.transcript.types import (
@@ -45,8 +44,6 @@ from serve_app.transcript.types import (
     TranscriptEvent,
     TranscriptionOptions,
 )
-
-ASKING_S = 0.5  # what readiness waits for the Coordinator
 
 
 class RecognizerReplica:
@@ -196,7 +193,7 @@ class GatewayReplica:
                 jobs=jobs,
                 job_media=open_media_store(settings),
                 fetcher=open_fetcher(settings),
-                ready=Readiness(serve.get_replica_context().app_name, jobs),
+                ready=Readiness(serve.get_replica_context().app_name),
             )
         )
 
@@ -211,33 +208,17 @@ class GatewayReplica:
 
 
 class Readiness:
-    """
-    Whether every deployment has been up once, and the job store can be used.
+    """Whether every deployment has been up once; a model that is unloaded later does not take it back."""
 
-    A model that is unloaded later does not take it back, nor does a Coordinator that is away for a moment: synchronous
-    requests need neither.
-    """
-
-    def __init__(self, app_name: str, jobs: Jobs) -> None:
+    def __init__(self, app_name: str) -> None:
         self._app_name = app_name
-        self._jobs = jobs
         self._latched = False
 
     async def __call__(self) -> bool:
         if not self._latched:
             self._latched = await asyncio.to_thread(self._is_running)
-        return self._latched and await self._can_keep_jobs()
+        return self._latched
 
     def _is_running(self) -> bool:
         # The status comes from the controller: to ask the recogniser itself would wake it, or keep it awake.
         return serve.status().applications[self._app_name].status == ApplicationStatus.RUNNING
-
-    async def _can_keep_jobs(self) -> bool:
-        try:
-            async with asyncio.timeout(ASKING_S):
-                await self._jobs.stats()
-        except StoreUnavailable:
-            return False
-        except (TimeoutError, CoordinatorUnavailable):
-            pass
-        return True

@@ -206,7 +206,9 @@ class InMemoryJobStore(JobStore):
 
     async def forget_text(self, job_id: str) -> None:
         if kept := self._jobs.get(job_id):
-            kept.record = replace(kept.record, job=replace(kept.job, forgotten=True))
+            decoding = replace(kept.job.options.decoding, prompt="", hotwords="")
+            options = replace(kept.job.options, decoding=decoding)
+            kept.record = replace(kept.record, job=replace(kept.job, forgotten=True, options=options))
             kept.chunks.clear()
             kept.events = [event for event in kept.events if event.kind != "segment"]
 
