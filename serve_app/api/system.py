@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse
 
 from serve_app.api import answers
 from serve_app.api.answers import Alive, Answer, Readiness
-from serve_app.api.limits import RequestLimiter
 from serve_app.api.services import LimiterDep, Services, ServicesDep
 from serve_app.errors import StoreUnavailable
 
@@ -34,7 +33,7 @@ class Gpu(Answer):
 
 class Health(answers.Health):
     queue_depth: int
-    """Jobs that wait; requests in progress at this Gateway replica where there are no jobs, or they cannot be asked."""
+    """Requests in progress at this Gateway replica, and the jobs that wait; without these while they cannot be asked."""
     model_state: ModelState
     """`loading` until the models to preload are in, and every deployment is up; `ready` from then on."""
     gpu: Gpu | None
@@ -44,13 +43,13 @@ class Health(answers.Health):
 @router.get("/health")
 async def health(services: ServicesDep, limiter: LimiterDep) -> Health:
     """200 as long as this process answers; `status` says whether what is behind it does."""
-    is_ready, queued = await asyncio.gather(_ready(services), _queued(services, limiter))
+    is_ready, queued = await asyncio.gather(_ready(services), _queued(services))
     reserved = services.settings.recognizer.num_gpus
     return Health(
         status="degraded" if is_ready is None or queued is None else "ok",
         model=services.settings.default_model,
         model_state="ready" if is_ready else "loading",
-        queue_depth=limiter.in_progress if queued is None else queued,
+        queue_depth=limiter.in_progress + (queued or 0),
         gpu=Gpu(reserved=reserved) if reserved else None,
     )
 
@@ -96,10 +95,10 @@ async def _has_store(services: Services) -> bool:
     return True
 
 
-async def _queued(services: Services, limiter: RequestLimiter) -> int | None:
+async def _queued(services: Services) -> int | None:
     """None if the Coordinator does not say."""
     if services.jobs is None:
-        return limiter.in_progress
+        return 0
     try:
         async with asyncio.timeout(ASKING_S):
             return (await services.jobs.stats()).queued
