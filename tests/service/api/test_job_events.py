@@ -19,23 +19,11 @@ from serve_app.jobs.service import JobService
 from serve_app.testing import SENTENCES
 from tests.service.api.job_house import KEYS, House, submitted
 from tests.service.api.test_errors import error_of
+from tests.service.api.test_streaming import Gate
 from tests.service.api.wire import cut_connections, served
 
 LAST = ("done", "failed", "cancelled")
 FORTY = [f" Sentence {n}." for n in range(40)]
-
-
-class Gate:
-    """Holds a transcriber before one chunk until it is opened."""
-
-    def __init__(self, chunk: int) -> None:
-        self._chunk = chunk
-        self.reached, self.open = asyncio.Event(), asyncio.Event()
-
-    async def __call__(self, chunk: int) -> None:
-        if chunk == self._chunk:
-            self.reached.set()
-            await self.open.wait()
 
 
 class Watched(JobService):
@@ -172,10 +160,16 @@ async def test_one_stream_too_many_is_told_when_to_come_again(
     monkeypatch.setattr(f"serve_app.api.application.{limit}", 1)
     gate = Gate(1)
     house = House(tmp_path, keys=KEYS, before_chunk=gate)
+    following = asyncio.Event()
+
+    async def has_its_place() -> None:
+        following.set()
+
+    house.jobs = Watched(house, has_its_place)
     async with house.client(KEYS[0]) as client, house.dispatching():
         job_id = await submitted(client)
         reading = asyncio.create_task(read(client, job_id))
-        await gate.reached.wait()
+        await following.wait()
         refused = await client.get(f"/jobs/{job_id}/stream")
         gate.open.set()
         await reading
