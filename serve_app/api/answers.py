@@ -116,13 +116,21 @@ class ModelList(Answer):
     data: list[ModelAnswer]
 
 
+class Gpu(Answer):
+    reserved: float
+    """What Ray reserves for each replica of the recogniser; 0.5 is half of one."""
+
+
 class Health(Answer):
     status: Literal["ok", "degraded"]
     model: str
     """The default model."""
-    model_state: Literal["ready", "loading", "unknown"]
+    model_state: Literal["loading", "ready"]
+    """`loading` until the models to preload are in, and every deployment is up; `ready` from then on."""
     queue_depth: int
-    """At this Gateway replica."""
+    """Requests in progress at this Gateway replica, and the jobs that wait; without these while they cannot be asked."""
+    gpu: Gpu | None
+    """null where the service uses none."""
 
 
 class Alive(Answer):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Literal
 
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
-from serve_app.api import answers
-from serve_app.api.answers import Alive, Answer, Readiness
+from serve_app.api.answers import Alive, Gpu, Health, Readiness
 from serve_app.api.services import LimiterDep, Services, ServicesDep
 from serve_app.errors import StoreUnavailable
 
@@ -22,22 +20,6 @@ ASKING_S = 1.0  # /health answers within it, whatever is wrong behind
 # Probes have no key, and what the store itself says may name directories.
 NO_STORE = "The job store cannot be used. The log, and the answers of /jobs, say what to do."
 NOT_YET = "The models are being loaded, or not every deployment is up yet."
-
-ModelState = Literal["loading", "ready"]
-
-
-class Gpu(Answer):
-    reserved: float
-    """What Ray reserves for each replica of the recogniser; 0.5 is half of one."""
-
-
-class Health(answers.Health):
-    queue_depth: int
-    """Requests in progress at this Gateway replica, and the jobs that wait; without these while they cannot be asked."""
-    model_state: ModelState
-    """`loading` until the models to preload are in, and every deployment is up; `ready` from then on."""
-    gpu: Gpu | None
-    """null where the service uses none."""
 
 
 @router.get("/health")

@@ -405,6 +405,17 @@ async def test_service_without_a_fetcher_takes_no_url(tmp_path: Path) -> None:
     assert (response.status_code, error_of(response)["param"]) == (400, "url")
 
 
+async def test_health_counts_requests_in_progress_beside_the_jobs_that_wait(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    app = house.app
+    async with house.client(app=app) as client:
+        await submitted(client)
+        with app.state.limiter.place(None):
+            health = await client.get("/health")
+
+    assert health.json()["queue_depth"] == 2
+
+
 async def test_health_counts_the_jobs_that_wait(http: httpx.AsyncClient) -> None:
     await submitted(http)
 
