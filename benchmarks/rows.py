@@ -182,8 +182,8 @@ def replicas(plan: Plan) -> Finding:
     measure = ratio("two replicas against one, model base", two, one, rate, at_least=1.6)
     how = (
         f"{len(clips)} clips of 5 to 15 s ({minutes(clips):.1f} min), {PASSES} times over, from {2 * CLIENTS} HTTP clients, one"
-        f" thread a replica, on {cores()} cores that also run everything else; each service alone, because an idle one takes"
-        " 15 % of a core"
+        f" thread a replica, on {cores()} cores that also run everything else; each service alone, because an idle one"
+        " takes from it"
     )
     return Finding(how, (measure,))
 

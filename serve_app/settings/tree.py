@@ -175,7 +175,7 @@ class RecognizerSettings(Replicas):
     """CPU threads of a replica; 0 = one for each core that this process may use."""
     batches_at_once: Count = 2
     """Batches that a replica decodes side by side, at most one for each thread: a second one works on what the first leaves
-    idle (measured on 2 cores: a long file takes a fifth less time)."""
+    idle."""
     max_batch_size: Annotated[int, Field(ge=1, le=64)] = 8
     """Chunks of up to 15 s recognised together; of 30 s, a quarter as many."""
     batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 3.0
