@@ -20,9 +20,7 @@ logger = logging.getLogger(__name__)
 SWEEP_S = 30.0  # how long something may lie that is no longer to be kept
 ORPHANS_S = 600.0  # how often orphans are looked for: it lists the whole media store
 AT_ONCE = 100  # rows of one look
-MOST_EARLIER = (
-    100_000  # jobs that are looked through at the start for what was delivered; others wait for zero_retention_s
-)
+MOST_EARLIER = 100_000  # jobs looked through at the start for what was delivered; others wait for zero_retention_s
 GRACE_S = 10.0  # for a reader whose connection broke, and who asks again
 ORPHAN_S = 3600.0  # younger audio may belong to a request in progress, or to a job that is just being submitted
 
