@@ -1,11 +1,11 @@
-"""API keys: several, from the environment or a file, compared in constant time."""
+"""API keys: several, each with a scope, from the environment or files, compared in constant time."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,8 @@ from fastapi import Depends, Request
 
 from serve_app.api.services import ServicesDep
 from serve_app.errors import ConfigError, InvalidApiKey
-from serve_app.settings import AuthSettings, read_api_keys
+from serve_app.jobs.job import Owner
+from serve_app.settings import AuthSettings, Scope, read_api_keys
 
 logger = logging.getLogger(__name__)
 
@@ -24,19 +25,19 @@ Fingerprint = tuple[int, int, int]
 
 class KeyRing:
     """
-    The keys of the settings, read again when the key file changes.
+    The keys of the settings, read again when a key file changes.
 
     A file that is empty or cannot be read leaves the keys as they were: a rotation that goes wrong must not open the service.
     """
 
-    def __init__(self, auth: AuthSettings, read: Callable[[AuthSettings], frozenset[str]] = read_api_keys) -> None:
+    def __init__(self, auth: AuthSettings, read: Callable[[AuthSettings], Mapping[str, Scope]] = read_api_keys) -> None:
         self._auth = auth
         self._read = read
-        self._seen = self._fingerprint()
+        self._seen = self._fingerprints()
         self._keys = read(auth)
 
-    def __call__(self) -> frozenset[str]:
-        now = self._fingerprint()
+    def __call__(self) -> Mapping[str, Scope]:
+        now = self._fingerprints()
         if now != self._seen:
             self._seen = now
             self._read_again()
@@ -54,14 +55,18 @@ class KeyRing:
         logger.info("read the API keys again: %d", len(keys))
         self._keys = keys
 
-    def _fingerprint(self) -> Fingerprint | None:
-        if self._auth.api_key_file is None:
-            return None
-        try:
-            stat = Path(self._auth.api_key_file).stat()
-        except OSError:
-            return None
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+    def _fingerprints(self) -> list[Fingerprint | None]:
+        return [_fingerprint(file) for file in (self._auth.api_key_file, self._auth.admin_key_file)]
+
+
+def _fingerprint(file: str | None) -> Fingerprint | None:
+    if file is None:
+        return None
+    try:
+        stat = Path(file).stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def authorise(request: Request, services: ServicesDep) -> str | None:
@@ -100,3 +105,11 @@ def owner(key: KeyDep) -> str:
 
 
 OwnerDep = Annotated[str, Depends(owner)]
+
+
+def viewer(key: KeyDep, owner: OwnerDep, services: ServicesDep) -> Owner:
+    """Whose jobs and uploads the request may see and end: those of its key, or everybody's, by its scope."""
+    return None if key is not None and services.api_keys().get(key) is Scope.ADMIN else owner
+
+
+ViewerDep = Annotated[Owner, Depends(viewer)]

@@ -10,7 +10,7 @@ from serve_app.api.events import frame
 from serve_app.api.middleware import log_surprise
 from serve_app.api.problems import body_of
 from serve_app.errors import RayscribeError, Unavailable
-from serve_app.jobs.job import Event, Status
+from serve_app.jobs.job import Event, Owner, Status
 from serve_app.jobs.protocols import Jobs, Sleep
 from serve_app.jobs.rendering import job_object
 
@@ -31,7 +31,7 @@ class JobEvents:
     """
 
     jobs: Jobs
-    owner: str
+    owner: Owner
     sleep: Sleep
     draining: Callable[[], bool]
     request_id: str

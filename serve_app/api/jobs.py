@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from serve_app.api import job_documents
-from serve_app.api.auth import OwnerDep, authorise
+from serve_app.api.auth import OwnerDep, ViewerDep, authorise
 from serve_app.api.forms import parse
 from serve_app.api.job_events import JobEvents
 from serve_app.api.job_forms import read_submission
@@ -62,22 +62,22 @@ async def submit(
 @router.get("", **job_documents.LIST)
 async def list_jobs(
     jobs: JobsDep,
-    owner: OwnerDep,
+    viewer: ViewerDep,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
     cursor: str | None = None,
     status: Status | None = None,
 ) -> Response:
     """List jobs, newest first, without their segments."""
-    page = await jobs.page(JobQuery(limit, cursor, status), owner)
+    page = await jobs.page(JobQuery(limit, cursor, status), viewer)
     data = [job_object(JobDetails(job), with_segments=False) for job in page.jobs]
     return Response(to_json({"object": "list", "data": data, "next_cursor": page.next_cursor}), media_type=JSON)
 
 
 @router.get("/{job_id}", **job_documents.RETRIEVE)
-async def retrieve(job_id: JobId, request: Request, jobs: JobsDep, owner: OwnerDep) -> Response:
+async def retrieve(job_id: JobId, request: Request, jobs: JobsDep, viewer: ViewerDep) -> Response:
     """Show a job with what was transcribed so far, or its result in one of OpenAI's formats."""
     query = parse(ResultQuery, request.query_params.multi_items())
-    details = await jobs.get(job_id, owner)
+    details = await jobs.get(job_id, viewer)
     return _result(details, query.format, query) if query.format else _shown(details)
 
 
@@ -94,38 +94,38 @@ async def stream(
     services: ServicesDep,
     jobs: JobsDep,
     limiter: LimiterDep,
-    owner: OwnerDep,
+    viewer: ViewerDep,
     last_event_id: str = "",
 ) -> EventStream:
     """Follow a job: first what has happened, then what happens, to its end."""
     after_seq = _sequence_number(request.headers.get("last-event-id", "") or last_event_id)
-    await jobs.deliveries(job_id, owner)  # says whether there is such a job, and reads nothing large
-    events = JobEvents(jobs, owner, services.sleep, lambda: limiter.draining, request.scope["request_id"])
+    await jobs.deliveries(job_id, viewer)  # says whether there is such a job, and reads nothing large
+    events = JobEvents(jobs, viewer, services.sleep, lambda: limiter.draining, request.scope["request_id"])
     return EventStream(events.follow(job_id, after_seq), heartbeat_s=services.heartbeat_s)
 
 
 @router.delete("/{job_id}", **job_documents.CANCEL)
-async def cancel(job_id: JobId, jobs: JobsDep, owner: OwnerDep, purge: bool = False) -> Response:
+async def cancel(job_id: JobId, jobs: JobsDep, viewer: ViewerDep, purge: bool = False) -> Response:
     """Cancel a job, keeping what was transcribed; with `purge`, delete it and its audio."""
     if purge:
-        await jobs.purge(job_id, owner)
+        await jobs.purge(job_id, viewer)
         return Response(status_code=204)
-    return _shown(await jobs.cancel(job_id, owner))
+    return _shown(await jobs.cancel(job_id, viewer))
 
 
 @router.get("/{job_id}/deliveries", **job_documents.DELIVERIES)
-async def deliveries(job_id: JobId, jobs: JobsDep, owner: OwnerDep) -> JSONResponse:
+async def deliveries(job_id: JobId, jobs: JobsDep, viewer: ViewerDep) -> JSONResponse:
     """List the webhooks of a job."""
-    found = await jobs.deliveries(job_id, owner)
+    found = await jobs.deliveries(job_id, viewer)
     return JSONResponse({"object": "list", "data": [delivery_object(delivery) for delivery in found]})
 
 
 @router.post("/{job_id}/deliveries/{delivery_id}/resend", status_code=202, **job_documents.RESEND)
-async def resend(job_id: JobId, delivery_id: str, jobs: JobsDep, owner: OwnerDep) -> JSONResponse:
+async def resend(job_id: JobId, delivery_id: str, jobs: JobsDep, viewer: ViewerDep) -> JSONResponse:
     """Send a webhook again, with retries counted anew."""
     if not (delivery_id.isascii() and delivery_id.isprintable()):
         raise DeliveryNotFound("The job has no such webhook delivery.")
-    return JSONResponse(delivery_object(await jobs.resend(job_id, delivery_id, owner)), 202)
+    return JSONResponse(delivery_object(await jobs.resend(job_id, delivery_id, viewer)), 202)
 
 
 def _shown(details: JobDetails) -> Response:

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from serve_app.api.checksums import Checksum
 from serve_app.api.upload_files import Upload, UploadFiles, locked
 from serve_app.errors import AudioTooLarge, InvalidRequest, UploadNotFound
+from serve_app.jobs.job import Owner
 from serve_app.jobs.protocols import Clock, Sleep
 from serve_app.media.disk import blocks_of, on_disk, write
 from serve_app.transcript.protocols import MediaStore, StoredMedia
@@ -65,15 +66,15 @@ class ResumableUploads:
         await on_disk(self._files.create, upload)
         return upload
 
-    async def get(self, upload_id: str, owner: str) -> Upload:
+    async def get(self, upload_id: str, owner: Owner) -> Upload:
         """
         Raises:
-            UploadNotFound: There is none, or it has expired, or it is somebody else's.
+            UploadNotFound: There is none, or it has expired, or it is not the owner's; None owns all.
         """
         return await on_disk(self._read, upload_id, owner)
 
     async def append(
-        self, upload_id: str, owner: str, offset: int, blocks: AsyncIterable[bytes], checksum: Checksum | None = None
+        self, upload_id: str, owner: Owner, offset: int, blocks: AsyncIterable[bytes], checksum: Checksum | None = None
     ) -> Upload:
         """
         Write a part; when this returns, it is on disk.
@@ -94,7 +95,7 @@ class ResumableUploads:
             with await _to_its_end(self._files.open_part, upload_id, offset) as file:
                 return await self._append(upload, file, blocks, checksum)
 
-    async def delete(self, upload_id: str, owner: str) -> None:
+    async def delete(self, upload_id: str, owner: Owner) -> None:
         """
         Raises:
             UploadNotFound: As `get`.
@@ -150,7 +151,7 @@ class ResumableUploads:
         return grown
 
     @contextlib.asynccontextmanager
-    async def _held(self, upload_id: str, owner: str) -> AsyncIterator[Upload]:
+    async def _held(self, upload_id: str, owner: Owner) -> AsyncIterator[Upload]:
         """The upload, with nobody else at work on it."""
         await self.get(upload_id, owner)
         lock = await _to_its_end(self._files.open_lock, upload_id)
@@ -165,9 +166,9 @@ class ResumableUploads:
                 raise HTTPException(423, "Another request writes to this upload. Try again in a moment.")
             yield await self.get(upload_id, owner)  # again: it may have changed, or be gone
 
-    def _read(self, upload_id: str, owner: str) -> Upload:
+    def _read(self, upload_id: str, owner: Owner) -> Upload:
         upload = self._files.load(upload_id)
-        if upload is None or upload.owner != owner or upload.expires_at <= self._now():
+        if upload is None or owner not in (None, upload.owner) or upload.expires_at <= self._now():
             raise _not_found()
         return upload
 

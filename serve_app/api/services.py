@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from serve_app.api.limits import RequestLimiter
 from serve_app.jobs.clock import wall_clock
 from serve_app.jobs.protocols import Clock, Jobs, Sleep, UrlFetcher
-from serve_app.settings import Settings
+from serve_app.settings import Scope, Settings
 from serve_app.transcript.protocols import MediaStore, Transcriber
 
 
@@ -29,7 +29,7 @@ class Services:
     settings: Settings
     transcriber: Transcriber
     media_store: MediaStore
-    api_keys: Callable[[], frozenset[str]] = frozenset
+    api_keys: Callable[[], Mapping[str, Scope]] = dict
     """Asked at every request, so that a key that was taken back stops working; empty means that no key is needed."""
     ready: Callable[[], Awaitable[bool]] = always_ready
     """Whether the models to preload are in."""

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from serve_app.api import job_documents
-from serve_app.api.auth import OwnerDep
+from serve_app.api.auth import OwnerDep, ViewerDep
 from serve_app.api.checksums import ALGORITHMS, HEADER, Checksum
 from serve_app.api.places import StackDep
 from serve_app.api.problems import answer
@@ -81,9 +81,9 @@ async def create(request: Request, owner: OwnerDep, found: UploadsDep) -> Respon
 
 
 @router.head("/{upload_id}", response_class=Response, **job_documents.UPLOAD_HEAD)
-async def head(upload_id: str, owner: OwnerDep, found: UploadsDep) -> Response:
+async def head(upload_id: str, viewer: ViewerDep, found: UploadsDep) -> Response:
     """How much of an upload has come."""
-    upload = await found.get(upload_id, owner)
+    upload = await found.get(upload_id, viewer)
     headers = {"Cache-Control": "no-store", "Upload-Length": str(upload.length), **_state(upload)}
     if upload.metadata:
         headers["Upload-Metadata"] = upload.metadata
@@ -92,33 +92,33 @@ async def head(upload_id: str, owner: OwnerDep, found: UploadsDep) -> Response:
 
 @router.patch("/{upload_id}", status_code=204, **job_documents.UPLOAD_PATCH)
 async def patch(
-    upload_id: str, request: Request, stack: StackDep, owner: OwnerDep, found: UploadsDep, services: ServicesDep
+    upload_id: str, request: Request, stack: StackDep, viewer: ViewerDep, found: UploadsDep, services: ServicesDep
 ) -> Response:
     """Send the next part, from `Upload-Offset` on."""
     most = services.settings.jobs.max_part_bytes
     _check_part(request, most)
     checksum = Checksum(request.headers[HEADER]) if HEADER in request.headers else None
-    upload = await found.append(upload_id, owner, _number(request, "Upload-Offset"), _counted(request, most), checksum)
+    upload = await found.append(upload_id, viewer, _number(request, "Upload-Offset"), _counted(request, most), checksum)
     return Response(status_code=204, headers=_state(upload))
 
 
 @router.delete("/{upload_id}", status_code=204, **job_documents.UPLOAD_DELETE)
-async def terminate(upload_id: str, owner: OwnerDep, found: UploadsDep) -> Response:
+async def terminate(upload_id: str, viewer: ViewerDep, found: UploadsDep) -> Response:
     """Forget an upload and its bytes."""
-    await found.delete(upload_id, owner)
+    await found.delete(upload_id, viewer)
     return Response(status_code=204)
 
 
 @router.post("/{upload_id}", include_in_schema=False)
 async def override(
-    upload_id: str, request: Request, stack: StackDep, owner: OwnerDep, found: UploadsDep, services: ServicesDep
+    upload_id: str, request: Request, stack: StackDep, viewer: ViewerDep, found: UploadsDep, services: ServicesDep
 ) -> Response:
     """PATCH and DELETE from where proxies let neither through: tus names the method in `X-HTTP-Method-Override`."""
     method = request.headers.get("x-http-method-override", "").upper()
     if method == "PATCH":
-        return await patch(upload_id, request, stack, owner, found, services)
+        return await patch(upload_id, request, stack, viewer, found, services)
     if method == "DELETE":
-        return await terminate(upload_id, owner, found)
+        return await terminate(upload_id, viewer, found)
     raise HTTPException(405, "Send parts with PATCH.", {"Allow": "HEAD, PATCH, DELETE"})
 
 

@@ -7,7 +7,7 @@ node and stores what it returns; who needs a secret resolves the name at start w
 
 from __future__ import annotations
 
-from serve_app.settings.access import check_listen, read_api_keys, read_database_url, read_webhook_secret
+from serve_app.settings.access import Scope, check_listen, read_api_keys, read_database_url, read_webhook_secret
 from serve_app.settings.environment import ALIASES, export, upload_limit_bytes
 from serve_app.settings.loading import load_settings
 from serve_app.settings.paths import SettingInfo, settings_paths
@@ -45,6 +45,7 @@ __all__ = [
     "OutboundSettings",
     "PipelineSettings",
     "RecognizerSettings",
+    "Scope",
     "SettingInfo",
     "Settings",
     "SpeechSettings",

@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from serve_app.settings.tree import AuthSettings, JobSettings, Settings, Webhook
 
 SECRET_PREFIX = "whsec_"
 SECRET_BYTES = range(24, 65)  # what the Standard Webhooks specification asks for
+
+
+class Scope(StrEnum):
+    """What an API key sees of jobs and uploads."""
+
+    OWN = "own"
+    ADMIN = "admin"  # everybody's
 
 
 def check_listen(settings: Settings, *, has_keys: bool) -> None:
@@ -32,21 +40,18 @@ def check_listen(settings: Settings, *, has_keys: bool) -> None:
     )
 
 
-def read_api_keys(auth: AuthSettings, env: Mapping[str, str] | None = None) -> frozenset[str]:
+def read_api_keys(auth: AuthSettings, env: Mapping[str, str] | None = None) -> Mapping[str, Scope]:
     """
-    The keys that the names in the settings stand for, none if `auth.mode` is `none`.
+    The keys that the names in the settings stand for, none if `auth.mode` is `none`; one that has both scopes is `admin`.
 
     Raises:
-        ConfigError: `api_key_file` cannot be read.
+        ConfigError: A file cannot be read, or there is no key in it and in the variable beside it.
     """
     if auth.mode == "none":
-        return frozenset()
-    keys = re.split(r"[\s,]+", environment(env).get(auth.api_key_env, ""))
-    if auth.api_key_file is not None:
-        keys += _read("auth.api_key_file", auth.api_key_file).split()
-        if not any(keys):  # an emptied file must not open the service to everyone
-            raise ConfigError(f"auth.api_key_file holds no key ({auth.api_key_file})")
-    return frozenset(filter(None, keys))
+        return {}
+    own = _keys("auth.api_key_file", auth.api_key_env, auth.api_key_file, env)
+    admin = _keys("auth.admin_key_file", auth.admin_key_env, auth.admin_key_file, env)
+    return dict.fromkeys(own, Scope.OWN) | dict.fromkeys(admin, Scope.ADMIN)
 
 
 def read_database_url(jobs: JobSettings, env: Mapping[str, str] | None = None) -> str | None:
@@ -80,6 +85,15 @@ def read_webhook_secret(webhooks: WebhookSettings, env: Mapping[str, str] | None
             f" make one with: echo {SECRET_PREFIX}$(openssl rand -base64 32)"
         )
     return secret
+
+
+def _keys(setting: str, variable: str, file: str | None, env: Mapping[str, str] | None) -> list[str]:
+    keys = re.split(r"[\s,]+", environment(env).get(variable, ""))
+    if file is not None:
+        keys += _read(setting, file).split()
+        if not any(keys):  # an emptied file must not open the service to everyone
+            raise ConfigError(f"{setting} holds no key ({file})")
+    return [key for key in keys if key]
 
 
 def _one_secret(setting: str, variable: str, file: str | None, env: Mapping[str, str] | None) -> str | None:

@@ -80,6 +80,10 @@ class AuthSettings(Section):
     """Environment variable with the API keys, separated by commas or white space."""
     api_key_file: str | None = None
     """File with one API key a line; read again when it changes."""
+    admin_key_env: str = "ADMIN_API_KEY"
+    """Environment variable with the API keys of scope `admin`, which see the jobs and uploads of all keys."""
+    admin_key_file: str | None = None
+    """File with one such key a line; read again when it changes."""
 
 
 class LimitSettings(Section):

@@ -14,6 +14,7 @@ from serve_app.errors import ConfigError
 from serve_app.settings import (
     ALIASES,
     AuthSettings,
+    Scope,
     Settings,
     check_listen,
     load_settings,
@@ -140,7 +141,16 @@ def test_keys_come_from_the_variable_and_the_file(tmp_path: Path) -> None:
 
     keys = read_api_keys(AuthSettings(api_key_file=str(file)), {"API_KEY": "a, b"})
 
-    assert keys == {"a", "b", "c", "d"}
+    assert keys == dict.fromkeys("abcd", Scope.OWN)
+
+
+def test_admin_keys_come_from_their_own_variable_and_file(tmp_path: Path) -> None:
+    file = tmp_path / "admins"
+    file.write_text("d\n")
+
+    keys = read_api_keys(AuthSettings(admin_key_file=str(file)), {"API_KEY": "a b", "ADMIN_API_KEY": "b,c"})
+
+    assert keys == {"a": Scope.OWN, "b": Scope.ADMIN, "c": Scope.ADMIN, "d": Scope.ADMIN}
 
 
 def test_missing_key_file_is_an_error_and_not_an_open_door() -> None:
@@ -157,7 +167,15 @@ def test_empty_key_file_is_an_error_and_not_an_open_door(tmp_path: Path) -> None
 
 
 def test_mode_none_reads_no_key() -> None:
-    assert read_api_keys(AuthSettings(mode="none"), {"API_KEY": "a"}) == frozenset()
+    assert read_api_keys(AuthSettings(mode="none"), {"API_KEY": "a", "ADMIN_API_KEY": "b"}) == {}
+
+
+def test_empty_file_of_admin_keys_is_an_error_although_there_are_others(tmp_path: Path) -> None:
+    empty = tmp_path / "admins"
+    empty.touch()
+
+    with pytest.raises(ConfigError, match="admin_key_file holds no key"):
+        read_api_keys(AuthSettings(admin_key_file=str(empty)), {"API_KEY": "a"})
 
 
 @pytest.mark.parametrize(

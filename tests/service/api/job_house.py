@@ -21,7 +21,7 @@ from serve_app.jobs.protocols import Clock, Jobs, UrlFetcher
 from serve_app.jobs.retention import Retention
 from serve_app.jobs.runner import AttemptRunner
 from serve_app.jobs.service import JobService
-from serve_app.settings import JobSettings
+from serve_app.settings import JobSettings, Scope
 from serve_app.testing import SENTENCES, FakeTranscriber, InMemoryJobStore, InMemoryMediaStore, at_once
 from serve_app.transcript.protocols import StoredMedia
 from tests.service.api.conftest import SETTINGS, WAV
@@ -57,6 +57,7 @@ class House:
         data_dir: Path,
         *,
         keys: tuple[str, ...] = (),
+        admin_keys: tuple[str, ...] = (),
         sentences: Sequence[str] = SENTENCES,
         before_chunk: Callable[[int], Awaitable[None]] = at_once,
         fetcher: Callable[[InMemoryMediaStore], UrlFetcher] = FakeFetcher,
@@ -90,7 +91,7 @@ class House:
             settings,
             self.transcriber,
             InMemoryMediaStore(),
-            api_keys=lambda: frozenset(keys),
+            api_keys=lambda: dict.fromkeys(keys, Scope.OWN) | dict.fromkeys(admin_keys, Scope.ADMIN),
             jobs=_Through(self),
             job_media=self.media,
             fetcher=fetching,

@@ -10,11 +10,11 @@ import openai
 import pytest
 
 from serve_app.api.application import Services
-from serve_app.settings import HttpSettings, LimitSettings, Settings
+from serve_app.settings import HttpSettings, LimitSettings, Scope, Settings
 from serve_app.testing import FakeTranscriber
 from tests.service.api.conftest import WAV, client_of, sdk_over
 
-KEYS = frozenset({"sk-one", "sk-two", "sk-schlüssel"})
+KEYS = dict.fromkeys(("sk-one", "sk-two", "sk-schlüssel"), Scope.OWN)
 FILES = {"file": ("speech.wav", WAV)}
 
 

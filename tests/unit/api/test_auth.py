@@ -9,7 +9,7 @@ import pytest
 
 from serve_app.api.auth import KeyRing
 from serve_app.errors import ConfigError
-from serve_app.settings import AuthSettings
+from serve_app.settings import AuthSettings, Scope
 
 
 @pytest.fixture
@@ -23,15 +23,19 @@ def ring(file: Path) -> KeyRing:
     return KeyRing(AuthSettings(api_key_file=str(file), api_key_env="NO_SUCH_NAME"))
 
 
+def names(keys: KeyRing) -> set[str]:
+    return set(keys())
+
+
 def test_keys_come_from_the_file(file: Path) -> None:
-    assert ring(file)() == {"sk-one", "sk-two"}
+    assert names(ring(file)) == {"sk-one", "sk-two"}
 
 
 def test_changed_file_is_read_again(file: Path) -> None:
     keys = ring(file)
     file.write_text("sk-three")
 
-    assert keys() == {"sk-three"}
+    assert names(keys) == {"sk-three"}
 
 
 def test_replaced_file_is_read_again_even_with_the_same_time(file: Path) -> None:
@@ -43,14 +47,14 @@ def test_replaced_file_is_read_again_even_with_the_same_time(file: Path) -> None
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
     other.rename(file)
 
-    assert keys() == {"sk-six", "sk-ten"}
+    assert names(keys) == {"sk-six", "sk-ten"}
 
 
 def test_file_that_vanished_leaves_the_keys_as_they_were(file: Path) -> None:
     keys = ring(file)
     file.unlink()
 
-    assert keys() == {"sk-one", "sk-two"}
+    assert names(keys) == {"sk-one", "sk-two"}
 
 
 def test_file_that_came_back_is_read(file: Path) -> None:
@@ -59,14 +63,14 @@ def test_file_that_came_back_is_read(file: Path) -> None:
     keys()
     file.write_text("sk-new")
 
-    assert keys() == {"sk-new"}
+    assert names(keys) == {"sk-new"}
 
 
 def test_emptied_file_does_not_open_the_service(file: Path) -> None:
     keys = ring(file)
     file.write_text("")
 
-    assert keys() == {"sk-one", "sk-two"}
+    assert names(keys) == {"sk-one", "sk-two"}
 
 
 def test_missing_file_at_start_is_an_error(tmp_path: Path) -> None:
@@ -77,11 +81,32 @@ def test_missing_file_at_start_is_an_error(tmp_path: Path) -> None:
 def test_without_a_file_nothing_is_read_again() -> None:
     reads: list[AuthSettings] = []
 
-    def read(auth: AuthSettings) -> frozenset[str]:
+    def read(auth: AuthSettings) -> dict[str, Scope]:
         reads.append(auth)
-        return frozenset({"sk"})
+        return {"sk": Scope.OWN}
 
     keys = KeyRing(AuthSettings(), read)
 
-    assert [keys(), keys()] == [{"sk"}, {"sk"}]
+    assert [names(keys), names(keys)] == [{"sk"}, {"sk"}]
     assert len(reads) == 1
+
+
+def test_changed_file_of_admin_keys_gives_and_takes_the_scope(file: Path) -> None:
+    admins = file.with_name("admins")
+    admins.write_text("sk-one")
+    keys = KeyRing(AuthSettings(api_key_file=str(file), api_key_env="NO_SUCH_NAME", admin_key_file=str(admins)))
+    before = keys()
+    admins.write_text("sk-three")
+
+    assert before == {"sk-one": Scope.ADMIN, "sk-two": Scope.OWN}
+    assert keys() == {"sk-one": Scope.OWN, "sk-two": Scope.OWN, "sk-three": Scope.ADMIN}
+
+
+def test_emptied_file_of_admin_keys_leaves_the_keys_as_they_were(file: Path) -> None:
+    admins = file.with_name("admins")
+    admins.write_text("sk-root")
+    keys = KeyRing(AuthSettings(api_key_file=str(file), admin_key_file=str(admins), admin_key_env="NO_SUCH_NAME"))
+    before = keys()
+    admins.write_text("")
+
+    assert keys() == before
