@@ -15,13 +15,16 @@ Every error that the service raises on purpose. None knows HTTP; `api/problems.p
     │   ├── ModelNotFound
     │   ├── ModelLoadFailed
     │   ├── ModelNotReady
-    │   └── OutOfMemory
+    │   ├── OutOfMemory
+    │   ├── PullFailed
+    │   └── ModelInUse
     ├── AccessError
     │   ├── InvalidApiKey
     │   └── RateLimited
     ├── JobNotFound
     │   ├── DeliveryNotFound
     │   └── UploadNotFound
+    ├── GpuLost
     ├── LeaseLost
     ├── Superseded
     ├── Overloaded
@@ -126,6 +129,18 @@ class OutOfMemory(ModelError):
     code = "out_of_memory"
 
 
+class PullFailed(ModelError):
+    """The weights cannot be had now."""
+
+    code = "model_pull_failed"
+
+
+class ModelInUse(ModelError):
+    """The weights cannot be removed while they are used."""
+
+    code = "model_in_use"
+
+
 class AccessError(RayscribeError):
     """The caller may not do this now."""
 
@@ -170,6 +185,10 @@ class UploadNotFound(JobNotFound):
     """There is no such upload, or it has expired, or it is somebody else's."""
 
     code = "upload_not_found"
+
+
+class GpuLost(RayscribeError):
+    """The GPU or its driver does not answer."""
 
 
 class LeaseLost(RayscribeError):

@@ -23,6 +23,10 @@ ALIASES: Mapping[str, str] = {
     "WHISPER_MODEL": "default_model",
     "WHISPER__COMPUTE_TYPE": "recognizer.compute_type",
     "WHISPER__INFERENCE_DEVICE": "recognizer.device",
+    "WHISPER__TTL": "lifecycle.unload_after_s",
+    "STT_MODEL_TTL": "lifecycle.unload_after_s",
+    "IDLE_TIMEOUT_SECS": "lifecycle.unload_after_s",
+    "GPU_POLL_INTERVAL_SECS": "lifecycle.gpu_poll_interval_s",
     "RUST_LOG": "log_level",
 }
 
@@ -80,7 +84,15 @@ def _normalised(path: str, value: str) -> Any:
     if path == "log_level":
         level = value.split(",")[0].upper()
         return {"WARN": "WARNING"}.get(level, level)
-    if path in {"models", "aliases", "preload", "decoding.temperatures", "outbound.allow", "media.readable"}:
+    if path in {
+        "models",
+        "aliases",
+        "preload",
+        "decoding.temperatures",
+        "outbound.allow",
+        "media.readable",
+        "hub.allow",
+    }:
         return _json(path, value)
     return value
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from serve_app.settings.tree import Section, Settings
+from serve_app.settings.section import Section
+from serve_app.settings.tree import Settings
 
 PREFIX = "RAYSCRIBE_"
 NESTING = "__"

@@ -5,14 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from serve_app.settings.lifecycle import LifecycleSettings
+from serve_app.settings.section import Count, Positive, Section
 
 
 class Device(StrEnum):
@@ -223,8 +219,24 @@ class JobSettings(Section):
     """Largest file fetched for a job with a `url`, in bytes."""
     upload_expires_s: Positive = 86_400.0
     """How long a resumable upload may take before what came of it is deleted, in seconds."""
+    max_uploads_per_key: Annotated[int, Field(ge=0)] = 100
+    """Resumable uploads of one API key that have not become jobs; one more is answered 429. 0 = no limit."""
+    max_uploads_per_key_bytes: Annotated[int, Field(ge=0)] = 100 * 1024**3
+    """What these may be together, as announced, in bytes; above it 429, and 413 for an upload that alone is larger. 0 = no
+    limit."""
     max_part_bytes: Count = 16 * 1024 * 1024
     """Largest body of one `PATCH` of a resumable upload, in bytes."""
+
+
+class HubSettings(Section):
+    """Where weights may be pulled from by clients and by `rayscribe models pull`."""
+
+    allow: tuple[str, ...] = ("Systran/*", "deepdml/*", "mobiuslabsgmbh/*", "distil-whisper/*")
+    """Patterns of Hugging Face repositories that `POST /v1/models/{id}` may pull; the catalogue's own are always allowed."""
+    token_env: str = "HF_TOKEN"
+    """Environment variable with a token for private or gated repositories."""
+    token_file: str | None = None
+    """File with that token, instead of the variable."""
 
 
 class WebhookSettings(Section):
@@ -236,6 +248,9 @@ class WebhookSettings(Section):
     """How long one attempt may take, in seconds."""
     max_per_host: Count = 4
     """Attempts at the same time to one host."""
+    lifecycle_webhooks: bool = False
+    """Every client that ever gave a `webhook_url` is also told `model_ready` and `model_unloaded`: one client's address learns
+    of another's use."""
 
 
 class OutboundSettings(Section):
@@ -300,7 +315,9 @@ class Settings(Section):
     gateway: GatewaySettings = GatewaySettings()
     pipeline: PipelineSettings = PipelineSettings()
     recognizer: RecognizerSettings = RecognizerSettings()
+    lifecycle: LifecycleSettings = LifecycleSettings()
     jobs: JobSettings = JobSettings()
+    hub: HubSettings = HubSettings()
     webhooks: WebhookSettings = WebhookSettings()
     outbound: OutboundSettings = OutboundSettings()
     media: MediaSettings = MediaSettings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,25 @@ def test_upload_limit_is_read_beside_variables_that_need_a_config_file() -> None
     env = {"WHISPER_MODEL": "large-v3", "RAYSCRIBE_LIMITS__MAX_UPLOAD_BYTES": "5"}
 
     assert upload_limit_bytes(env) == 5
+
+
+@pytest.mark.parametrize(
+    "ladder",
+    [
+        {"park_after_s": 10, "unload_after_s": 5},
+        {"unload_after_s": 300, "zero_after_s": 200},
+        {"unload_after_s": -1, "zero_after_s": 600},
+        {"unload_after_s": -0.5},
+    ],
+)
+def test_idle_ladder_of_another_order_is_refused(ladder: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="lifecycle"):
+        load_settings({"lifecycle": ladder}, {})
+
+
+def test_steps_of_the_ladder_that_are_not_set_follow_the_one_that_is() -> None:
+    at_once = load_settings({}, {"WHISPER__TTL": "0"}).lifecycle
+    never = load_settings({}, {"STT_MODEL_TTL": "-1"}).lifecycle
+
+    assert (at_once.parks_after_s, at_once.unloads_after_s, at_once.zeroes_after_s) == (0, 0, 60)
+    assert (never.parks_after_s, never.unloads_after_s, never.zeroes_after_s) == (math.inf,) * 3

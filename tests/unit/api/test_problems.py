@@ -12,7 +12,15 @@ from serve_app import errors
 from serve_app.api.problems import PROBLEMS, answer, body_of, problem_of
 
 RETRIED = {408, 409, 429, *range(500, 600)}  # by the SDKs
-PASSES = (errors.RateLimited, errors.ModelNotReady, errors.OutOfMemory, errors.Overloaded, errors.Unavailable)
+PASSES = (
+    errors.RateLimited,
+    errors.ModelNotReady,
+    errors.OutOfMemory,
+    errors.PullFailed,
+    errors.ModelInUse,
+    errors.Overloaded,
+    errors.Unavailable,
+)
 
 
 def descendants(kind: type[errors.RayscribeError]) -> Iterator[type[errors.RayscribeError]]:

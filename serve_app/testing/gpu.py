@@ -1,0 +1,32 @@
+"""A GPU whose memory is a number."""
+
+from __future__ import annotations
+
+from serve_app.errors import GpuLost
+from serve_app.models.protocols import Gpu
+from serve_app.models.types import GpuMemory
+
+GIB = 1024**3
+
+
+class FakeGpu(Gpu):
+    """
+    Memory that this process and others take and give back.
+
+    Attributes:
+        ours_bytes: Taken by this process.
+        others_bytes: Taken by others.
+        lost: It does not answer.
+    """
+
+    def __init__(self, total_bytes: int = 8 * GIB, *, others_bytes: int = 0) -> None:
+        self.total_bytes = total_bytes
+        self.others_bytes = others_bytes
+        self.ours_bytes = 0
+        self.lost = False
+
+    def memory(self) -> GpuMemory:
+        if self.lost:
+            raise GpuLost("The GPU does not answer.")
+        free = self.total_bytes - self.others_bytes - self.ours_bytes
+        return GpuMemory(self.total_bytes, max(0, free), self.ours_bytes)
