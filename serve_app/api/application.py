@@ -22,6 +22,7 @@ from serve_app.api.pages import add_pages
 from serve_app.api.problems import answer
 from serve_app.api.resumable import ResumableUploads
 from serve_app.api.services import Services
+from serve_app.api.upload_limits import UploadLimits
 from serve_app.errors import InvalidRequest, RayscribeError
 
 __all__ = ["Services", "create_app"]
@@ -66,6 +67,10 @@ def create_app(services: Services) -> FastAPI:
         expires_s=services.settings.jobs.upload_expires_s,
         now=services.now,
         sleep=services.sleep,
+        limits=UploadLimits(
+            max_uploads=services.settings.jobs.max_uploads_per_key,
+            max_bytes=services.settings.jobs.max_uploads_per_key_bytes,
+        ),
     )
     _add_problems(app, limits.max_retry_after_s)
     for routes in (audio, jobs, tus, models, system):

@@ -92,7 +92,7 @@ def _of_uploads(status: int, description: str, *statuses: int, headers: tuple[st
 
 
 UPLOAD_OPTIONS: Documents = {"responses": {204: {"description": "`Tus-Version`, `Tus-Extension`, …"}}}
-UPLOAD_CREATE = _of_uploads(201, "`Location` of the upload, `Upload-Expires`", headers=("Upload-Length",))
+UPLOAD_CREATE = _of_uploads(201, "`Location` of the upload, `Upload-Expires`", 413, 429, headers=("Upload-Length",))
 UPLOAD_HEAD = _of_uploads(200, "`Upload-Offset`, `Upload-Length`, `Upload-Expires`")
 UPLOAD_PATCH = _of_uploads(
     204, "`Upload-Offset`, `Upload-Expires`", 408, 409, 413, 415, 423, 429, 460, headers=("Upload-Offset",)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from datetime import datetime, timedelta
 from io import FileIO
@@ -17,6 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from serve_app.api.checksums import Checksum
 from serve_app.api.upload_files import Upload, UploadFiles, locked
+from serve_app.api.upload_limits import UploadLimits
 from serve_app.errors import AudioTooLarge, InvalidRequest, UploadNotFound
 from serve_app.jobs.job import Owner
 from serve_app.jobs.protocols import Clock, Sleep
@@ -26,6 +26,7 @@ from serve_app.transcript.protocols import MediaStore, StoredMedia
 LOCK_POLL_S = 0.1
 LOCK_POLLS = 50  # the part before is written in less, unless its client is slow
 SWEEP_S = 600.0
+NO_LIMITS = UploadLimits()
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,8 +49,17 @@ class ResumableUploads:
         expires_s: How long an upload may take, from its creation.
     """
 
-    def __init__(self, directory: Path, *, expires_s: float, now: Clock, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        expires_s: float,
+        now: Clock,
+        sleep: Sleep = asyncio.sleep,
+        limits: UploadLimits = NO_LIMITS,
+    ) -> None:
         self._files = UploadFiles(directory)
+        self._limits = limits
         self._expires_s = expires_s
         self._now = now
         self._sleep = sleep
@@ -58,13 +68,11 @@ class ResumableUploads:
     async def create(self, owner: str, length: int, metadata: str) -> Upload:
         """
         Raises:
+            AudioTooLarge, RateLimited: As `UploadLimits.check`.
             MediaUnavailable: The disk is full or read-only.
         """
         await self._sweep_now_and_then()
-        expires_at = self._now() + timedelta(seconds=self._expires_s)
-        upload = Upload(uuid.uuid4().hex, owner, length, 0, metadata, expires_at)
-        await on_disk(self._files.create, upload)
-        return upload
+        return await on_disk(self._create, owner, length, metadata)
 
     async def get(self, upload_id: str, owner: Owner) -> Upload:
         """
@@ -166,8 +174,19 @@ class ResumableUploads:
                 raise HTTPException(423, "Another request writes to this upload. Try again in a moment.")
             yield await self.get(upload_id, owner)  # again: it may have changed, or be gone
 
+    def _create(self, owner: str, length: int, metadata: str) -> Upload:
+        now = self._now()
+        with self._files.creating() as upload_id:
+            others = [other for other in self._files.unused() if other.owner == owner and other.expires_at > now]
+            self._limits.check(length, others, now)
+            upload = Upload(upload_id, owner, length, 0, metadata, now + timedelta(seconds=self._expires_s))
+            self._files.create(upload)
+        return upload
+
     def _read(self, upload_id: str, owner: Owner) -> Upload:
         upload = self._files.load(upload_id)
+        if upload is None and self._files.is_elsewhere(upload_id):
+            raise _elsewhere()
         if upload is None or owner not in (None, upload.owner) or upload.expires_at <= self._now():
             raise _not_found()
         return upload
@@ -204,3 +223,11 @@ def _finished(upload: Upload) -> Upload:
 
 def _not_found() -> UploadNotFound:
     return UploadNotFound("There is no such upload: perhaps it has expired.", param="upload_id")
+
+
+def _elsewhere() -> UploadNotFound:
+    return UploadNotFound(
+        "There is no such upload in the folder that this process sees. Where Gateways run on several nodes, these must share"
+        " `data_dir`.",
+        param="upload_id",
+    )

@@ -4,6 +4,9 @@ The disk under resumable uploads.
 An upload is three files: `ID.json` says what it is and how many bytes count, `ID.part` has the bytes, `ID.lock` is locked by
 whoever works on it, in whatever process. Bytes beyond what the state counts are no part of the upload, so a crash in the
 middle of a write, or a part whose checksum was wrong, needs no repair: the next part is written over them.
+
+The file `folder` holds the mark of the directory, with which the ids of its uploads begin. So a process that sees another
+directory under the same path, because it is not shared between nodes, can say so.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ import json
 import os
 import re
 import shutil
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import FileIO
@@ -24,6 +29,8 @@ from typing import Any
 from serve_app.media.disk import sync
 
 UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
+FOLDER = "folder"
+MARK_CHARACTERS = 8
 SUFFIXES = ("json", "draft", "part", "link", "lock")
 
 
@@ -44,8 +51,23 @@ class UploadFiles:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def create(self, upload: Upload) -> None:
+    @contextlib.contextmanager
+    def creating(self) -> Iterator[str]:
+        """Nobody else creates an upload meanwhile; gives an id for a new one."""
         self._directory.mkdir(parents=True, exist_ok=True)
+        with (self._directory / FOLDER).open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            new = uuid.uuid4().hex
+            mark = file.read()
+            if not mark:
+                mark = new[:MARK_CHARACTERS]
+                file.write(mark)
+                file.flush()
+                os.fsync(file.fileno())
+            yield mark + new[len(mark) :]
+
+    def create(self, upload: Upload) -> None:
         self._path(upload.upload_id, "lock").touch()
         self.part(upload.upload_id).touch()
         self.write(upload)
@@ -58,6 +80,22 @@ class UploadFiles:
             return _from_json(json.loads(self._path(upload_id, "json").read_bytes()))
         except (FileNotFoundError, ValueError, KeyError):
             return None
+
+    def unused(self) -> Iterator[Upload]:
+        """Those that have not become jobs."""
+        for part in self._directory.glob("*.part"):
+            upload = self.load(part.stem)
+            if upload and upload.job_id is None:
+                yield upload
+
+    def is_elsewhere(self, upload_id: str) -> bool:
+        """Whether the id is that of an upload in another directory."""
+        if not UPLOAD_ID.fullmatch(upload_id):
+            return False
+        try:
+            return not upload_id.startswith((self._directory / FOLDER).read_text())
+        except FileNotFoundError:
+            return True
 
     def part(self, upload_id: str) -> Path:
         return self._path(upload_id, "part")
@@ -72,7 +110,7 @@ class UploadFiles:
     def open_lock(self, upload_id: str) -> FileIO | None:
         """What `locked` takes; None if there is none."""
         try:
-            return FileIO(self._path(upload_id, "lock"))
+            return _open_lock(self._path(upload_id, "lock"))
         except FileNotFoundError:
             return None
 
@@ -109,7 +147,7 @@ class UploadFiles:
     def sweep(self, now: datetime, expires_s: float) -> None:
         """Delete what has expired, and what a crash left without a state."""
         for lock_path in self._directory.glob("*.lock"):
-            with contextlib.suppress(FileNotFoundError), FileIO(lock_path) as lock:
+            with contextlib.suppress(FileNotFoundError), _open_lock(lock_path) as lock:
                 began_at = datetime.fromtimestamp(os.fstat(lock.fileno()).st_mtime, UTC)
                 upload = self.load(lock_path.stem)
                 expires_at = upload.expires_at if upload else began_at + timedelta(seconds=expires_s)
@@ -118,6 +156,10 @@ class UploadFiles:
 
     def _path(self, upload_id: str, suffix: str) -> Path:
         return self._directory / f"{upload_id}.{suffix}"
+
+
+def _open_lock(path: Path) -> FileIO:
+    return FileIO(path, "r+")  # for writing, because NFS locks no other
 
 
 def locked(lock: FileIO) -> bool:
