@@ -85,7 +85,7 @@ async def noticed(client: httpx.AsyncClient, path: str) -> None:
 
 def files_of(house: House) -> list[str]:
     directory = Path(house.services.settings.data_dir) / "uploads-tus"
-    return sorted(path.suffix for path in directory.iterdir()) if directory.exists() else []
+    return sorted(path.suffix for path in directory.glob("*.*"))
 
 
 def checksum(data: bytes, algorithm: str = "sha1") -> str:
@@ -529,3 +529,26 @@ async def test_uploads_are_for_jobs(house: House) -> None:
         response: Any = await client.post("/uploads", headers={**VERSION, "upload-length": "1"})
 
     assert response.status_code == 404
+
+
+async def test_one_upload_too_many_is_a_429_until_another_has_ended(tmp_path: Path) -> None:
+    house = House(tmp_path, keys=KEYS, max_uploads_per_key=1)
+    announcement = {**VERSION, "upload-length": "1"}
+    async with house.client(KEYS[0]) as ada, house.client(KEYS[1]) as bob:
+        path = await created(ada)
+        refused = await ada.post("/uploads", headers=announcement)
+        of_bob = await bob.post("/uploads", headers=announcement)
+        await ada.delete(path, headers=VERSION)
+        later = await ada.post("/uploads", headers=announcement)
+
+    assert (refused.status_code, error_of(refused)["code"]) == (429, "rate_limit_exceeded")
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert (of_bob.status_code, later.status_code) == (201, 201)
+
+
+async def test_upload_larger_than_a_key_may_have_is_a_413(tmp_path: Path) -> None:
+    async with House(tmp_path, max_uploads_per_key_bytes=10).client() as client:
+        response = await client.post("/uploads", headers={**VERSION, "upload-length": "11"})
+
+    assert (response.status_code, error_of(response)["code"]) == (413, "audio_too_large")
+    assert error_of(response)["param"] == "Upload-Length"
