@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,21 @@ async def read(client: httpx.AsyncClient, job_id: str, **headers: str) -> list[S
     """The whole of a stream that ends."""
     async with aconnect_sse(client, "GET", f"/jobs/{job_id}/stream", headers=headers) as source:
         return [event async for event in source.aiter_sse()]
+
+
+async def read_on(url: str, job_id: str, cut: Callable[[], None]) -> list[ServerSentEvent]:
+    """The whole of a stream over connections that break, each after the last event of the one before; tells of each cut."""
+    got: list[ServerSentEvent] = []
+    while not got or got[-1].event not in LAST:
+        headers = {"Last-Event-ID": got[-1].id} if got else {}
+        async with httpx.AsyncClient(base_url=url) as client:
+            try:
+                async with aconnect_sse(client, "GET", f"/jobs/{job_id}/stream", headers=headers) as source:
+                    async for event in source.aiter_sse():
+                        got.append(event)
+            except httpx.TransportError:
+                cut()
+    return got
 
 
 async def finished(house: House, client: httpx.AsyncClient) -> list[ServerSentEvent]:
@@ -111,25 +126,33 @@ async def test_cancelled_job_ends_its_streams(tmp_path: Path) -> None:
     assert events[-1].json()["job"]["segments"][0]["text"] == SENTENCES[0]
 
 
-async def test_every_event_comes_once_over_a_connection_that_keeps_breaking(tmp_path: Path) -> None:
+async def test_every_event_comes_once_over_a_connection_that_breaks_within_an_event(tmp_path: Path) -> None:
     house = House(tmp_path, sentences=FORTY)
-    got: list[ServerSentEvent] = []
-    connections = 0
-    async with served(house.app) as url, cut_connections(url, received=[5000] * 6) as bad, house.dispatching():
+    cuts: list[None] = []
+    async with served(house.app) as url, cut_connections(url, received=[2500] * 6) as bad, house.dispatching():
         async with httpx.AsyncClient(base_url=url) as client:
             job_id = await submitted(client)
-        while not got or got[-1].event not in LAST:
-            connections += 1
-            headers = {"Last-Event-ID": got[-1].id} if got else {}
-            async with httpx.AsyncClient(base_url=bad) as client:
-                try:
-                    async with aconnect_sse(client, "GET", f"/jobs/{job_id}/stream", headers=headers) as source:
-                        async for event in source.aiter_sse():
-                            got.append(event)
-                except httpx.TransportError:
-                    continue
+        got = await read_on(bad, job_id, lambda: cuts.append(None))
 
-    assert connections > 3
+    assert len(cuts) >= 3
+    assert [int(event.id) for event in got] == list(range(1, len(got) + 1))
+    assert [event.json()["text"] for event in got if event.event == "segment"] == FORTY
+
+
+@pytest.mark.timeout(60)
+async def test_every_event_comes_once_through_a_proxy_that_cuts_the_connection_every_second(tmp_path: Path) -> None:
+    cuts = asyncio.Semaphore(0)
+
+    async def after_a_cut(chunk: int) -> None:
+        if chunk in (10, 20, 30):  # so that there is something left to say after each of three cuts
+            await cuts.acquire()
+
+    house = House(tmp_path, sentences=FORTY, before_chunk=after_a_cut)
+    async with served(house.app) as url, cut_connections(url, after_s=1.0) as bad, house.dispatching():
+        async with httpx.AsyncClient(base_url=url) as client:
+            job_id = await submitted(client)
+        got = await read_on(bad, job_id, cuts.release)
+
     assert [int(event.id) for event in got] == list(range(1, len(got) + 1))
     assert [event.json()["text"] for event in got if event.event == "segment"] == FORTY
 

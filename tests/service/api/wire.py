@@ -30,7 +30,11 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def cut_connections(
-    url: str, *, sent: Sequence[int | None] = (), received: Sequence[int | None] = ()
+    url: str,
+    *,
+    sent: Sequence[int | None] = (),
+    received: Sequence[int | None] = (),
+    after_s: float | None = None,
 ) -> AsyncIterator[str]:
     """
     A way to a server on which connections break.
@@ -38,6 +42,7 @@ async def cut_connections(
     Args:
         sent: After how many bytes to the server each connection ends; None, and those after the last, do not.
         received: The same for bytes from the server.
+        after_s: How long each connection lasts at most, in seconds of real time.
     """
     host, port = url.removeprefix("http://").split(":")
     ends = iter(sent), iter(received)
@@ -48,7 +53,7 @@ async def cut_connections(
             asyncio.create_task(_relay(client_in, server_out, next(ends[0], None))),
             asyncio.create_task(_relay(server_in, client_out, next(ends[1], None))),
         ]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ways, timeout=after_s, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
