@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import shutil
+from pathlib import Path
 
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
@@ -16,9 +19,11 @@ logger = logging.getLogger(__name__)
 
 router = APIRouter(tags=["system"])
 
+MIN_FREE_BYTES = 1024 * 1024  # with less, no audio can be kept
 ASKING_S = 1.0  # /health answers within it, whatever is wrong behind
 # Probes have no key, and what the store itself says may name directories.
 NO_STORE = "The job store cannot be used. The log, and the answers of /jobs, say what to do."
+NO_ROOM = "The disk with the service's data is full or read-only: free some space, or let the service write there."
 NOT_YET = "The models are being loaded, or not every deployment is up yet."
 
 
@@ -44,8 +49,10 @@ async def live() -> Alive:
 
 @router.get("/health/ready", responses={503: {"model": Readiness, "description": "Not yet"}})
 async def ready(services: ServicesDep) -> JSONResponse:
-    """200 once the models to preload are in, and while the job store can be used."""
-    is_ready, has_store = await asyncio.gather(_ready(services), _has_store(services))
+    """200 once the models to preload are in, and while the job store and the disk can be used."""
+    is_ready, has_store, has_room = await asyncio.gather(_ready(services), _has_store(services), _has_room(services))
+    if not has_room:
+        return JSONResponse({"status": "unavailable", "reason": NO_ROOM}, 503)
     if not has_store:
         return JSONResponse({"status": "unavailable", "reason": NO_STORE}, 503)
     if not is_ready:
@@ -75,6 +82,23 @@ async def _has_store(services: Services) -> bool:
     except Exception as error:
         logger.warning("cannot tell whether the job store can be used: %s", type(error).__name__)
     return True
+
+
+async def _has_room(services: Services) -> bool:
+    """True also while the disk does not say: it is a network's then, and perhaps busy."""
+    try:
+        async with asyncio.timeout(ASKING_S):
+            return await asyncio.to_thread(_can_be_written, Path(services.settings.data_dir))
+    except TimeoutError:
+        logger.warning("cannot tell whether the disk has room")
+    return True
+
+
+def _can_be_written(directory: Path) -> bool:
+    """True also of a directory that is to be made yet."""
+    if not directory.exists():
+        return True
+    return os.access(directory, os.W_OK) and shutil.disk_usage(directory).free >= MIN_FREE_BYTES
 
 
 async def _queued(services: Services) -> int | None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -95,6 +98,27 @@ async def test_unknown_model_is_a_404(http: httpx.AsyncClient) -> None:
 
     assert response.status_code == 404
     assert response.json()["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [("shutil.disk_usage", lambda _: SimpleNamespace(free=1000)), ("os.access", lambda *_: False)],
+    ids=["full", "read-only"],
+)
+async def test_service_is_not_ready_while_its_disk_takes_nothing(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, state: Callable[..., object]
+) -> None:
+    settings = services.settings.model_copy(update={"data_dir": str(tmp_path)})
+    async with client_of(dataclasses.replace(services, settings=settings)) as http:
+        with monkeypatch.context() as disk:
+            disk.setattr(name, state)
+            without_room = await http.get("/health/ready")
+        with_room = await http.get("/health/ready")
+
+    assert (without_room.status_code, without_room.json()["status"]) == (503, "unavailable")
+    assert "full or read-only" in without_room.json()["reason"]
+    assert str(tmp_path) not in without_room.text
+    assert with_room.status_code == 200
 
 
 async def test_list_is_of_the_shape_openai_has(http: httpx.AsyncClient) -> None:
