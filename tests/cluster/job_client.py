@@ -40,15 +40,10 @@ class JobClient:
         self._http.close()
 
     def submit(self, recording: Path, **fields: str) -> str:
-        body = recording.read_bytes()
-        answer = self._ask(
-            "POST",
-            "/jobs",
-            files={"audio": (recording.name, body)},
-            data=UNSAMPLED | fields,
-            headers={"Idempotency-Key": uuid.uuid4().hex},
-        )
-        return str(answer.json()["job_id"])
+        return self._submit(files={"audio": (recording.name, recording.read_bytes())}, data=UNSAMPLED | fields)
+
+    def submit_url(self, url: str, **fields: str) -> str:
+        return self._submit(data={"url": url} | UNSAMPLED | fields)
 
     def get(self, job_id: str) -> dict[str, Any]:
         return dict(self._ask("GET", f"/jobs/{job_id}").json())
@@ -83,6 +78,10 @@ class JobClient:
             return job if job["status"] in ENDED else None
 
         return poll(look, deadline_s=deadline_s, every_s=0.5)
+
+    def _submit(self, **body: Any) -> str:
+        answer = self._ask("POST", "/jobs", headers={"Idempotency-Key": uuid.uuid4().hex}, **body)
+        return str(answer.json()["job_id"])
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         deadline = time.monotonic() + self._patience_s

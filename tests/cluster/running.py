@@ -74,28 +74,29 @@ def config_file(folder: Path, **args: Any) -> Path:
     return path
 
 
-def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "RAY_TMPDIR": tempfile.mkdtemp(prefix="rs"), "API_KEY": KEY, **more}
+@contextlib.contextmanager
+def environment(**more: str) -> Iterator[dict[str, str]]:
+    """For one service, whose folder of Ray goes with it."""
+    # Not in pytest's folder: the path of a socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="rs", ignore_cleanup_errors=True) as ray_folder:
+        yield {**os.environ, "RAY_TMPDIR": ray_folder, "API_KEY": KEY, **more}
 
 
 @contextlib.contextmanager
-def running(config: Path, **env: str) -> Iterator[Service]:
+def running(config: Path, **more: str) -> Iterator[Service]:
     """Start the service, give it when it is ready, and end it as an operator would."""
     port = free_port()
     log = config.with_suffix(".log")
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [RAYSCRIBE, "serve", str(config)],
-            env=environment(PORT=str(port), **env),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=config.parent,
-        )
-    try:
-        poll(lambda: _ready(process, log), deadline_s=START_S)
-        yield Service(f"http://127.0.0.1:{port}", process, log)
-    finally:
-        stop(process)
+    with environment(PORT=str(port), **more) as env:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [RAYSCRIBE, "serve", str(config)], env=env, stdout=output, stderr=subprocess.STDOUT, cwd=config.parent
+            )
+        try:
+            poll(lambda: _ready(process, log), deadline_s=START_S)
+            yield Service(f"http://127.0.0.1:{port}", process, log)
+        finally:
+            stop(process)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -112,6 +113,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     for child in family:
         with contextlib.suppress(psutil.Error):
             child.kill()
+    psutil.wait_procs(family, timeout=15)  # what still writes would be in the way of who deletes its folder
 
 
 def _ready(process: subprocess.Popen[bytes], log: Path) -> bool | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.chaos.evidence import same_speech
+from tests.cluster.file_server import serving_files
 from tests.cluster.job_client import LONGEST_S, JobClient
 from tests.cluster.recordings import long_recording
 from tests.cluster.running import config_file, poll, running
@@ -44,6 +45,23 @@ def test_job_is_submitted_followed_and_read(jobs: JobClient, folder: Path) -> No
     assert (job["status"], job["progress"], job["attempts"]) == ("done", 100, 1)
     assert "ask not what your country can do for you" in "".join(s["text"] for s in job["segments"])
     poll(lambda: True if not list((folder / "data" / "media").iterdir()) else None, deadline_s=10)
+
+
+def test_job_with_a_url_is_fetched_and_read(jobs: JobClient) -> None:
+    with serving_files(JFK.parent) as files:
+        job = jobs.ended(jobs.submit_url(f"{files}/{JFK.name}"))
+
+    assert job["status"] == "done"
+    assert job["size_bytes"] == JFK.stat().st_size
+    assert "ask not what your country can do for you" in "".join(s["text"] for s in job["segments"])
+
+
+def test_url_that_has_nothing_is_a_failed_job_that_says_so(jobs: JobClient) -> None:
+    with serving_files(JFK.parent) as files:
+        job = jobs.ended(jobs.submit_url(f"{files}/missing.flac"))
+
+    assert (job["status"], job["error"]["code"]) == ("failed", "invalid_audio")
+    assert "404" in job["error"]["message"]
 
 
 def test_webhook_is_delivered_when_the_job_ends(jobs: JobClient) -> None:

@@ -19,15 +19,16 @@ from tests.cluster.test_transcription import JFK
 
 
 def start(*arguments: str, folder: Path, timeout_s: float = 150, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [RAYSCRIBE, "serve", *arguments],
-        env=environment(PORT=str(free_port())) | env,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        cwd=folder,
-        check=False,
-    )
+    with environment(PORT=str(free_port())) as own:
+        return subprocess.run(
+            [RAYSCRIBE, "serve", *arguments],
+            env=own | env,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            cwd=folder,
+            check=False,
+        )
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
@@ -124,20 +125,16 @@ def test_plain_serve_run_serves_the_same_config(tmp_path: Path) -> None:
     config = tmp_path / "local.yaml"
     config.write_text(yaml.safe_dump(tree))
     serve = str(Path(sys.executable).with_name("serve"))
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [serve, "run", str(config)],
-            env={**environment(), "RAY_NODE_IP_ADDRESS": "127.0.0.1"},
-            stdout=log,
-            stderr=log,
-            cwd=tmp_path,
-            start_new_session=True,
-        )
-    try:
-        answer = poll(lambda: _transcribe_if_up(f"http://127.0.0.1:{port}"), deadline_s=180, every_s=1)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
+    with environment(RAY_NODE_IP_ADDRESS="127.0.0.1") as env:
+        with (tmp_path / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [serve, "run", str(config)], env=env, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True
+            )
+        try:
+            answer = poll(lambda: _transcribe_if_up(f"http://127.0.0.1:{port}"), deadline_s=180, every_s=1)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
 
     assert "ask not" in answer.json()["text"]
 
