@@ -10,8 +10,10 @@ States of models, and what is told about them: small, frozen, picklable.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
+
+FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
 class ModelState(StrEnum):
@@ -42,6 +44,7 @@ class Reason(StrEnum):
     RESIDUE = "unload_incomplete"  # memory did not come back; the process is replaced
     STOPPED = "stopped"  # its replica was taken away: scale to zero, or an update
     DIED = "died"  # its replica fell silent
+    NEVER_LOADED = "never_loaded"  # nothing has happened to it yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,14 +196,17 @@ class ModelOverview:
     A model over all replicas.
 
     Attributes:
-        state: The best of its replicas': whoever is nearest to an answer.
+        state: The best of its replicas': whoever is nearest to an answer; LOADING also while a replica is started for it.
+        reason: Why it came into this state.
         retry_after_s: When it is worth asking again, in seconds, if it is not ready: from what its last load took.
-        pinned_until: When the pin of the last explicit load ends, if it is not used meanwhile; None without one.
+        pinned_until: When the pin of the last explicit load ends, if it is not used meanwhile; None without one, `FOREVER` if
+            it does not end.
     """
 
     model_id: str
     state: ModelState
     since: datetime
+    reason: Reason
     in_flight: int
     queued: int
     last_used_at: datetime | None

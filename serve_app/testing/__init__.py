@@ -7,6 +7,7 @@ They are part of the product: whoever builds on rayscribe tests against them, as
 from serve_app.testing.clock import FakeClock
 from serve_app.testing.jobs import InMemoryJobStore
 from serve_app.testing.media import InMemoryMediaStore, silent_wav, wav_duration_s
+from serve_app.testing.models import FakeModels
 from serve_app.testing.transcribing import (
     LOGPROB,
     PROBABILITY,
@@ -25,6 +26,7 @@ __all__ = [
     "PROBABILITY",
     "SENTENCES",
     "FakeClock",
+    "FakeModels",
     "FakeRecognizer",
     "FakeTranscriber",
     "InMemoryJobStore",
