@@ -37,15 +37,16 @@ class UploadLimits:
                 param="Upload-Length",
             )
         if self.max_uploads and len(others) >= self.max_uploads:
-            raise self._full(f"{len(others)} uploads", f"{self.max_uploads}", others, now)
+            raise _full(f"{len(others)} uploads", f"{self.max_uploads}", others, now)
         announced = sum(other.length for other in others)
         if self.max_bytes and announced + length > self.max_bytes:
-            raise self._full(f"uploads of {announced} bytes", f"{self.max_bytes} bytes", others, now)
+            raise _full(f"Uploads of {announced} bytes", f"{self.max_bytes} bytes", others, now)
 
-    def _full(self, has: str, may_have: str, others: Collection[Upload], now: datetime) -> RateLimited:
-        first_end = min(other.expires_at for other in others)
-        return RateLimited(
-            f"This API key has {has} that are no jobs yet, and may have {may_have}."
-            " Submit them as jobs, or DELETE those that you do not need.",
-            retry_after_s=(first_end - now).total_seconds(),
-        )
+
+def _full(there_are: str, there_may_be: str, others: Collection[Upload], now: datetime) -> RateLimited:
+    first_end = min(other.expires_at for other in others)
+    return RateLimited(
+        f"{there_are} are no jobs yet, and one API key may have {there_may_be}."
+        " Submit them as jobs, or DELETE those that you do not need.",
+        retry_after_s=(first_end - now).total_seconds(),
+    )

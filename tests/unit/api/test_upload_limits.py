@@ -44,7 +44,7 @@ async def test_one_upload_too_many_is_told_when_the_first_expires(uploads: Resum
     clock.advance(20)
     await announce(uploads, 1)
 
-    with pytest.raises(RateLimited, match="has 2 uploads that are no jobs yet, and may have 2") as refused:
+    with pytest.raises(RateLimited, match="2 uploads are no jobs yet, and one API key may have 2") as refused:
         await announce(uploads, 1)
     assert refused.value.retry_after_s == 40
 
@@ -52,7 +52,7 @@ async def test_one_upload_too_many_is_told_when_the_first_expires(uploads: Resum
 async def test_bytes_are_counted_as_announced(uploads: ResumableUploads) -> None:
     await announce(uploads, 60)
 
-    with pytest.raises(RateLimited, match=r"uploads of 60 bytes .* may have 100 bytes"):
+    with pytest.raises(RateLimited, match=r"Uploads of 60 bytes .* may have 100 bytes"):
         await announce(uploads, 41)
     await announce(uploads, 40)
 
