@@ -17,7 +17,7 @@ from serve_app.engine.decoding import PassKey, Utterance, decode
 from serve_app.engine.devices import Placement, choose_placement
 from serve_app.engine.features import extract, window_for
 from serve_app.engine.models import ENGLISH, LoadedModel, is_out_of_memory
-from serve_app.engine.sources import ModelFiles, find_model
+from serve_app.models.sources import ModelFiles, find_model
 from serve_app.errors import ModelLoadFailed, OutOfMemory
 from serve_app.settings import ComputeType, Device, ModelSettings
 from serve_app.transcript.types import SAMPLE_RATE_HZ, Engine, Task
