@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.models.sources import find_model
 from serve_app.engine.vram import CONTEXT_BYTES, Shape, VramNeeds, read_shape, weight_bytes, working_bytes
+from serve_app.models.sources import find_model
 from serve_app.settings import TINY_EN
 
 GB = 10**9
