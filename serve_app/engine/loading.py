@@ -92,6 +92,7 @@ def _read(model_id: str, files: ModelFiles, placement: Placement, batches_at_onc
         compute_type=placement.compute_type,
         intra_threads=placement.threads,
         inter_threads=batches_at_once,  # they share the weights
+        flash_attention=placement.flash_attention,
     )
     vocabulary = tokenizers.Tokenizer.from_file(str(files.directory / "tokenizer.json"))
     engine = Engine(model_id, files.revision, whisper.compute_type, whisper.device, _versions())
