@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.cluster.file_server import serving_files
-from tests.cluster.job_client import JobClient
+from tests.cluster.job_client import ENDED, JobClient
 from tests.cluster.recordings import long_recording
 from tests.cluster.running import KEY, Service, config_file, poll, running
 from tests.cluster.test_transcription import JFK
@@ -73,6 +73,7 @@ def test_full_disk_is_said_and_survived(service: Service, disk: Path, tmp_path: 
         accepted = [jobs.submit(long_recording(tmp_path / "long.wav", repeats=8))]
         next(event for event in jobs.follow(accepted[0]) if event["type"] == "segment")
         filler = fill(disk)
+        interrupted = jobs.get(accepted[0])
 
         upload = post(service, files={"audio": JFK.read_bytes()})
         url = {"url": f"{files}/{JFK.name}"}  # of which nothing is kept but the row
@@ -92,6 +93,7 @@ def test_full_disk_is_said_and_survived(service: Service, disk: Path, tmp_path: 
         ended = [jobs.ended(job_id) for job_id in accepted]
         listed = jobs.ids()
 
+    assert interrupted["status"] not in ENDED, "the disk was not full in the middle of anything"
     assert (upload.status_code, _code(upload)) == (503, "media_unavailable")
     assert "No space left on device" in upload.json()["error"]["message"]
     assert (row.status_code, _code(row)) == (503, "store_unavailable")

@@ -56,6 +56,7 @@ def test_jobs_outlive_the_coordinator_that_is_killed_in_the_middle(service: Serv
 
     assert victims
     assert (job["status"], other["status"]) == ("done", "done")
+    assert job["attempts"] == 2, "it was not in the middle"
     assert listed[:2] == [meanwhile, job_id]
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert [event["index"] for event in events if event["type"] == "segment"] == list(range(len(job["segments"])))
