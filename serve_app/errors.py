@@ -31,6 +31,7 @@ Every error that the service raises on purpose. None knows HTTP; `api/problems.p
     └── Unavailable
         ├── RecognizerUnavailable
         ├── MediaUnavailable
+        │   └── RemoteUnavailable
         ├── StoreUnavailable
         └── CoordinatorUnavailable
 """
@@ -215,6 +216,10 @@ class MediaUnavailable(Unavailable):
     """The server that has the audio is away, or the store that keeps it is."""
 
     code = "media_unavailable"
+
+
+class RemoteUnavailable(MediaUnavailable):
+    """The server that a client named has the audio, and does not send it now."""
 
 
 class StoreUnavailable(Unavailable):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -26,6 +27,7 @@ SOURCES = ("url", "upload_id")
 MAX_JSON_BYTES = 256 * 1024
 MAX_KEY_CHARACTERS = 255
 MAX_URL_CHARACTERS = 2048
+NO_TEXT = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
 
@@ -59,6 +61,8 @@ class JobForm(HintedForm):
     """A finished resumable upload, instead of a file."""
     webhook_url: Annotated[str, Field(max_length=MAX_URL_CHARACTERS), AfterValidator(_web_address)] | None = None
     """Receives the job when it has ended."""
+    timestamp_granularities: tuple[Literal["word", "segment"], ...] = ()
+    """`word` lists the words of each segment in the job; segments have their times in any case."""
     priority: Priority = Priority.INTERACTIVE
     """`batch` lets others go first."""
 
@@ -155,10 +159,10 @@ def _storable(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     The same fields, fit to be kept.
 
     Raises:
-        InvalidRequest: One holds what no database keeps: a NUL, or half a surrogate pair.
+        InvalidRequest: One holds control characters, or half a surrogate pair; a NUL, for one, no database keeps.
     """
     for name, value in pairs:
-        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        if NO_TEXT.search(value):
             raise InvalidRequest(f"{name[:40]} holds characters that are no text.", param=name[:40])
     return pairs
 
@@ -167,4 +171,6 @@ def _idempotency_key(request: Request) -> str | None:
     key = request.headers.get(IDEMPOTENCY_KEY, "").strip()
     if len(key) > MAX_KEY_CHARACTERS:
         raise InvalidRequest(f"{IDEMPOTENCY_KEY} may have {MAX_KEY_CHARACTERS} characters.", param=IDEMPOTENCY_KEY)
+    if NO_TEXT.search(key):
+        raise InvalidRequest(f"{IDEMPOTENCY_KEY} holds characters that are no text.", param=IDEMPOTENCY_KEY)
     return key or None

@@ -29,6 +29,7 @@ class JobSegment(Answer):
     text: str
     """With its leading space."""
     words: list[JobWord]
+    """Empty unless the job was submitted with `timestamp_granularities[]=word`."""
     channel: int
 
 

@@ -152,6 +152,7 @@ class Submitter:
             size_bytes=kept.size_bytes,
             priority=submission.form.priority,
             webhook_url=submission.form.webhook_url,
+            shows_words="word" in submission.form.timestamp_granularities,
             idempotency=Idempotency(key, kept.fingerprint) if key else None,
         )
 

@@ -39,7 +39,12 @@ class Submission:
     idempotency_key: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def fields(self) -> Fields:
-        given = {"task": self.wishes.task, "priority": self.priority, "webhook_url": self.webhook_url}
+        given = {
+            "task": self.wishes.task,
+            "timestamp_granularities[]": "word" if self.wishes.word_times else "",
+            "priority": self.priority,
+            "webhook_url": self.webhook_url,
+        }
         return [*self.wishes.fields(), *((name, str(value)) for name, value in given.items() if value)]
 
 

@@ -19,12 +19,13 @@ from serve_app.errors import (
     OutOfMemory,
     RayscribeError,
     RecognizerUnavailable,
+    RemoteUnavailable,
     StoreUnavailable,
     Superseded,
 )
 from serve_app.jobs.hub import Bell, Hub
-from serve_app.jobs.job import Claim, JobError, Priority, RemoteMedia, WaitingFor
-from serve_app.jobs.patience import Patience
+from serve_app.jobs.job import Claim, JobError, Priority, WaitingFor
+from serve_app.jobs.patience import given_up, wait_s
 from serve_app.jobs.protocols import Clock, JobRunner, JobStore
 from serve_app.settings import JobSettings
 
@@ -47,8 +48,7 @@ class Dispatcher:
     """
     Keeps as many jobs running as there are places.
 
-    It knows nothing that the store does not, except how often attempts died: one that starts anew goes on where the last one
-    was.
+    It knows nothing that the store does not: one that starts anew goes on where the last one was.
     """
 
     def __init__(self, store: JobStore, hub: Hub, settings: JobSettings, clock: Clock) -> None:
@@ -57,7 +57,6 @@ class Dispatcher:
         self._settings = settings
         self._clock = clock
         self._bell = Bell()
-        self._patience = Patience(settings.max_failures, settings.backoff_s)
         self._runs: dict[str, _Run] = {}
 
     @property
@@ -71,7 +70,6 @@ class Dispatcher:
 
     def stop(self, job_id: str) -> None:
         """The job has ended in another way: end its attempt here, if there is one."""
-        self._patience.forget(job_id)
         if run := self._runs.get(job_id):
             run.task.cancel()
 
@@ -107,8 +105,6 @@ class Dispatcher:
         for lease in await self._store.requeue_expired():
             if run := self._runs.pop(lease.job_id, None):
                 run.task.cancel()
-                if run.claim.lease == lease:  # never extended: no runner had it yet, as when the Pipeline is late
-                    self._patience.excuse(run.claim)
 
     async def _fill(self, epoch: int, runner: JobRunner) -> None:
         while (free := self._settings.max_running - len(self._runs)) > 0:
@@ -132,9 +128,9 @@ class Dispatcher:
         job_id = claim.lease.job_id
         if silent := self._runs.pop(job_id, None):  # its lease has expired, or we would not have got another
             silent.task.cancel()
-        if error := self._patience.begin(claim):
+        if error := given_up(claim, self._settings.max_failures):
             with contextlib.suppress(LeaseLost):  # somebody cancelled the job just now
-                await self._fail(claim, error)
+                await self._fail(claim, error, excused=True)
             return
         task = asyncio.create_task(self._attempt(claim, runner))
         self._runs[job_id] = _Run(claim, task)
@@ -150,7 +146,6 @@ class Dispatcher:
     async def _attempt(self, claim: Claim, runner: JobRunner) -> None:
         try:
             await runner.run(claim)
-            self._patience.forget(claim.lease.job_id)
         except LeaseLost:
             logger.info("job %s: attempt %d lost its lease", claim.lease.job_id, claim.attempt)
         except Exception as error:
@@ -163,18 +158,17 @@ class Dispatcher:
         if isinstance(error, HOPELESS):
             await self._fail(claim, _reason(error))
         elif waiting_for := TOO_EARLY.get(type(error)):
-            self._patience.excuse(claim)
-            await self._release(claim, self._settings.wait_poll_s, _reason(error), waiting_for)
+            wait = self._settings.wait_poll_s
+            await self._release(claim, wait, _reason(error), waiting_for=waiting_for, excused=True)
         elif await self._is_outage(claim, error):
-            self._patience.excuse(claim)
-            await self._release(claim, self._patience.wait_s(claim), _reason(error))
+            await self._release(claim, wait_s(claim, self._settings.backoff_s), _reason(error), excused=True)
         else:
             await self._try_again(claim, error)
 
     async def _is_outage(self, claim: Claim, error: Exception) -> bool:
         """Whether the attempt died of something that is away, and through no fault of the job."""
-        if isinstance(error, MediaUnavailable):  # counts for the client's server, but not for our media store
-            return not isinstance(claim.source, RemoteMedia)
+        if isinstance(error, MediaUnavailable):  # counts for the client's server, but not for our disk or bucket
+            return not isinstance(error, RemoteUnavailable)
         if isinstance(error, RecognizerUnavailable):  # counts for a process that had begun with it
             return not await self._store.was_extended(claim.lease)
         return isinstance(error, StoreUnavailable)
@@ -182,22 +176,27 @@ class Dispatcher:
     async def _try_again(self, claim: Claim, error: Exception) -> None:
         foreign = None if isinstance(error, RayscribeError) else error
         logger.warning("job %s: attempt %d died", claim.lease.job_id, claim.attempt, exc_info=foreign)
-        reason = _reason(error)
-        if given_up := self._patience.died(claim, reason):
-            await self._fail(claim, given_up)
-        else:
-            await self._release(claim, self._patience.wait_s(claim), reason)
+        # The last one does not wait: at the next claim the store says whether it made progress after all.
+        is_last = claim.failures + 1 >= self._settings.max_failures
+        await self._release(claim, 0.0 if is_last else wait_s(claim, self._settings.backoff_s), _reason(error))
 
-    async def _fail(self, claim: Claim, error: JobError) -> None:
-        self._patience.forget(claim.lease.job_id)
-        await self._store.fail(claim.lease, error)
+    async def _fail(self, claim: Claim, error: JobError, *, excused: bool = False) -> None:
+        await self._store.fail(claim.lease, error, excused=excused)
         self._hub.ring_end(claim.lease.job_id)
 
     async def _release(
-        self, claim: Claim, wait_s: float, error: JobError, waiting_for: WaitingFor | None = None
+        self,
+        claim: Claim,
+        after_s: float,
+        error: JobError,
+        *,
+        waiting_for: WaitingFor | None = None,
+        excused: bool = False,
     ) -> None:
-        not_before = self._clock() + timedelta(seconds=wait_s)
-        await self._store.release(claim.lease, not_before=not_before, waiting_for=waiting_for, error=error)
+        not_before = self._clock() + timedelta(seconds=after_s)
+        await self._store.release(
+            claim.lease, not_before=not_before, waiting_for=waiting_for, error=error, excused=excused
+        )
 
     async def _stop_all(self) -> None:
         runs, self._runs = list(self._runs.values()), {}
@@ -206,7 +205,7 @@ class Dispatcher:
         await asyncio.gather(*(run.task for run in runs), return_exceptions=True)
         for run in runs:
             with contextlib.suppress(LeaseLost, StoreUnavailable):
-                await self._store.release(run.claim.lease)
+                await self._store.release(run.claim.lease, excused=True)
 
 
 def _reason(error: Exception) -> JobError:

@@ -77,6 +77,7 @@ class NewJob:
     size_bytes: int = 0  # of the audio; 0 when unknown
     priority: Priority = Priority.INTERACTIVE
     webhook_url: str | None = None
+    shows_words: bool = False  # its segments list their words
     idempotency: Idempotency | None = None
 
 
@@ -105,6 +106,7 @@ class Job:
     end: TranscriptionFinished | None = None  # once done
     error: JobError | None = None
     webhook_url: str | None = None
+    shows_words: bool = False  # its segments list their words; these are kept in any case
     size_bytes: int = 0
     queue_position: int | None = None  # from 1, while queued
     eta_s: float | None = None  # until it ends, from the speed measured so far
@@ -158,6 +160,9 @@ class Claim:
     source: JobSource
     options: TranscriptionOptions
     known: tuple[ChunkTranscribed, ...] = ()  # checkpoints of earlier attempts; not to be recognised again
+    failures: int = 0  # attempts in a row that came to nothing, without this one
+    waits: int = 0  # in a row, after attempts that came to nothing
+    last_error: JobError | None = None  # what the attempt before died of
 
 
 @dataclass(frozen=True, slots=True)

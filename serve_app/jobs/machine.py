@@ -49,7 +49,10 @@ class Record:
     source: JobSource | None  # None once its audio is gone
     idempotency: Idempotency | None = None
     lease: Lease | None = None  # while running
+    begun: bool = False  # whoever holds the lease works on it
     not_before: datetime | None = None  # while queued
+    failures: int = 0  # attempts since the last new chunk, with the one that runs
+    waits: int = 0  # since the last new chunk, after attempts that came to nothing
     segments: int = 0  # so many there are
     events: int = 0  # so many there were
 
@@ -73,6 +76,7 @@ def submitted(new: NewJob, *, number: int, turn: int, now: datetime) -> Change:
         priority=new.priority,
         created_at=now,
         webhook_url=new.webhook_url,
+        shows_words=new.shows_words,
         size_bytes=new.size_bytes,
     )
     record = Record(job, number, turn, new.source, new.idempotency)
@@ -124,6 +128,7 @@ def next_turn(*, served: int, owners_last: int) -> int:
 
 
 def claimed(record: Record, *, lease_s: float, now: datetime) -> Record:
+    """The attempt counts from here, so that one that takes its process along counts too."""
     job = replace(
         record.job,
         status=Status.RUNNING,
@@ -132,38 +137,60 @@ def claimed(record: Record, *, lease_s: float, now: datetime) -> Record:
         waiting_for=None,
     )
     lease = Lease(job.job_id, token=uuid4().hex, expires_at=now + timedelta(seconds=lease_s))
-    return replace(record, job=job, lease=lease, not_before=None)
+    return replace(record, job=job, lease=lease, begun=False, not_before=None, failures=record.failures + 1)
 
 
 def claim_of(record: Record, known: Sequence[ChunkTranscribed]) -> Claim:
     """What the runner of a claimed job gets."""
     assert record.lease is not None
     assert record.source is not None, "audio is deleted after the end only"
-    return Claim(record.lease, record.job.attempts, record.source, record.job.options, tuple(known))
+    return Claim(
+        record.lease,
+        record.job.attempts,
+        record.source,
+        record.job.options,
+        tuple(known),
+        failures=record.failures - 1,
+        waits=record.waits,
+        last_error=record.job.error,
+    )
 
 
 def extended(record: Record, lease: Lease, *, lease_s: float, now: datetime) -> Record:
-    return replace(record, lease=replace(lease, expires_at=now + timedelta(seconds=lease_s)))
+    return replace(record, lease=replace(lease, expires_at=now + timedelta(seconds=lease_s)), begun=True)
 
 
 def recorded(record: Record, step: Step, *, now: datetime) -> Change:
     """A step of the attempt that holds the lease; a chunk must not be a known one."""
     if isinstance(step, MediaFetched):
-        return Change(replace(record, source=step.media, job=replace(record.job, size_bytes=step.size_bytes)))
+        job = replace(record.job, size_bytes=step.size_bytes)
+        return Change(replace(record, source=step.media, job=job, begun=True))
     if isinstance(step, ChunkTranscribed):
         return _chunk_recorded(record, step, now)
     return ended(record, Status.DONE, end=step, now=now)
 
 
 def requeued(record: Record) -> Record:
-    return replace(record, job=replace(record.job, status=Status.QUEUED), lease=None, not_before=None)
+    """Queued again by somebody else than its runner; an attempt that no runner began does not count."""
+    return _queued(record if record.begun or record.lease is None else _uncounted(record))
 
 
 def released(
-    record: Record, *, not_before: datetime | None, waiting_for: WaitingFor | None, error: JobError | None
+    record: Record,
+    *,
+    not_before: datetime | None,
+    waiting_for: WaitingFor | None,
+    error: JobError | None,
+    excused: bool,
 ) -> Record:
+    record = _queued(_uncounted(record) if excused else record)
     job = replace(record.job, waiting_for=waiting_for, error=error)
-    return replace(requeued(replace(record, job=job)), not_before=not_before)
+    waits = record.waits + (not_before is not None and waiting_for is None)
+    return replace(record, job=job, not_before=not_before, waits=waits)
+
+
+def failed(record: Record, error: JobError, *, excused: bool, now: datetime) -> Change:
+    return ended(_uncounted(record) if excused else record, Status.FAILED, error=error, now=now)
 
 
 def ended(
@@ -186,7 +213,7 @@ def ended(
     )
     # The URL may be signed, and so a secret: it is not kept longer than it is needed.
     source = record.source if isinstance(record.source, StoredMedia) else None
-    record = replace(record, job=job, source=source, lease=None, not_before=None)
+    record = replace(record, job=job, source=source, lease=None, begun=False, not_before=None)
     told = {"code": error.code, "message": error.message} if error else {}
     return replace(_telling(record, (status.value, told), now=now), delivery=_delivery(job, now))
 
@@ -230,13 +257,26 @@ def number_before(cursor: str | None) -> int | None:
 def _chunk_recorded(record: Record, chunk: ChunkTranscribed, now: datetime) -> Change:
     percent = max(record.job.progress, _percent(chunk))
     told: list[tuple[str, dict[str, Any]]] = [
-        ("segment", segment_object(index, segment)) for index, segment in enumerate(chunk.segments, record.segments)
+        ("segment", segment_object(index, segment, shows_words=record.job.shows_words))
+        for index, segment in enumerate(chunk.segments, record.segments)
     ]
     if percent != record.job.progress:
         told.append(("progress", {"percent": percent}))
     job = replace(record.job, progress=percent, duration_s=chunk.declared_s or record.job.duration_s)
-    record = replace(record, job=job, segments=record.segments + len(chunk.segments))
+    segments = record.segments + len(chunk.segments)
+    record = replace(record, job=job, segments=segments, begun=True, failures=0, waits=0)
     return replace(_telling(record, *told, now=now), chunk=chunk)
+
+
+def _queued(record: Record) -> Record:
+    return replace(record, job=replace(record.job, status=Status.QUEUED), lease=None, begun=False, not_before=None)
+
+
+def _uncounted(record: Record) -> Record:
+    """Without the attempt that runs, unless it came to something."""
+    if record.failures == 0:
+        return record
+    return replace(record, job=replace(record.job, attempts=record.job.attempts - 1), failures=record.failures - 1)
 
 
 def _percent(chunk: ChunkTranscribed) -> int:

@@ -1,8 +1,6 @@
-"""How often an attempt may die before its job fails."""
+"""How often an attempt may die before its job fails. The store counts; here is what follows from the count."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 from serve_app.jobs.job import Claim, JobError
 
@@ -10,60 +8,24 @@ LONGEST_WAIT_S = 60.0
 SILENT = JobError("unavailable", "The attempt fell silent.")
 
 
-@dataclass(slots=True)
-class _Tries:
-    """Attempts since a job last made progress."""
-
-    known: int  # chunks that the last attempt began with
-    count: int = 0
-    waits: int = 0
-    last_error: JobError = SILENT
-
-
-class Patience:
+def given_up(claim: Claim, most: int) -> JobError | None:
     """
-    Counts the attempts of each job that came to nothing in a row.
-
-    An attempt counts from its begin, so that one that fell silent, or took its process along, counts too, unless it is excused.
+    Why a job is to fail instead of being tried again, if it is.
 
     Args:
         most: Attempts in a row without a new chunk before a job fails.
-        wait_s: After the first of them; doubles with each, up to a minute.
     """
+    if claim.failures < most:
+        return None
+    last = claim.last_error or SILENT
+    return JobError(last.code, f"Given up after {most} attempts without progress. The last: {last.message}")
 
-    def __init__(self, most: int, wait_s: float) -> None:
-        self._most = most
-        self._wait_s = wait_s
-        self._tries: dict[str, _Tries] = {}
 
-    def begin(self, claim: Claim) -> JobError | None:
-        """Count an attempt; gives why the job is to fail instead, if it is."""
-        tries = self._tries.setdefault(claim.lease.job_id, _Tries(len(claim.known)))
-        if len(claim.known) > tries.known:
-            tries.known, tries.count, tries.waits = len(claim.known), 0, 0
-        tries.count += 1
-        return self._given_up(tries) if tries.count > self._most else None
+def wait_s(claim: Claim, first_s: float) -> float:
+    """
+    How long the next attempt waits after one that came to nothing.
 
-    def died(self, claim: Claim, error: JobError) -> JobError | None:
-        """Remember what an attempt died of; gives why the job is to fail, if it was the last."""
-        tries = self._tries[claim.lease.job_id]
-        tries.last_error = error
-        return self._given_up(tries) if tries.count >= self._most else None
-
-    def wait_s(self, claim: Claim) -> float:
-        """How long the next attempt waits: longer each time that this is asked."""
-        tries = self._tries[claim.lease.job_id]
-        tries.waits += 1
-        return min(self._wait_s * 2.0 ** min(tries.waits - 1, 10), LONGEST_WAIT_S)
-
-    def excuse(self, claim: Claim) -> None:
-        """The attempt ended through no fault of the job: it does not count."""
-        self._tries[claim.lease.job_id].count -= 1
-
-    def forget(self, job_id: str) -> None:
-        """The job has ended."""
-        self._tries.pop(job_id, None)
-
-    def _given_up(self, tries: _Tries) -> JobError:
-        last = tries.last_error
-        return JobError(last.code, f"Given up after {self._most} attempts without progress. The last: {last.message}")
+    Args:
+        first_s: After the first of them; doubles with each, up to a minute.
+    """
+    return min(first_s * 2.0 ** min(claim.waits, 10), LONGEST_WAIT_S)

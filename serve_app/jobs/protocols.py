@@ -59,8 +59,9 @@ class JobStore(Protocol):
         """
         Become the one that dispatches: gives a new epoch, and queues again whatever ran under older ones.
 
-        Called at every start of a Coordinator. Jobs keep their checkpoints and their place in the queue. Nothing waits any
-        longer for an instant that an older one gave (`not_before`, a delivery's next attempt): its clock may have been wrong.
+        Called at every start of a Coordinator. Jobs keep their checkpoints, their place in the queue, and the count of their
+        attempts, but for those that nobody had begun. Nothing waits any longer for an instant that an older one gave
+        (`not_before`, a delivery's next attempt): its clock may have been wrong.
         """
         ...
 
@@ -128,6 +129,7 @@ class JobStore(Protocol):
         not_before: datetime | None = None,
         waiting_for: WaitingFor | None = None,
         error: JobError | None = None,
+        excused: bool = False,
     ) -> None:
         """
         Queue the job again at its old place.
@@ -135,14 +137,20 @@ class JobStore(Protocol):
         Args:
             not_before: It is not claimed sooner.
             error: What the attempt died of.
+            excused: It ended through no fault of the job, and does not count.
 
         Raises:
             LeaseLost: As `extend`.
         """
         ...
 
-    async def fail(self, lease: Lease, error: JobError) -> None:
+    async def fail(self, lease: Lease, error: JobError, *, excused: bool = False) -> None:
         """
+        End a job that will never work.
+
+        Args:
+            excused: Nobody began to work on it under this lease, which does not count as an attempt.
+
         Raises:
             LeaseLost: As `extend`.
         """
@@ -168,16 +176,15 @@ class JobStore(Protocol):
         ...
 
     async def was_extended(self, lease: Lease) -> bool:
-        """
-        Whether the job still runs under this lease, which expires at another instant than it says.
-
-        Args:
-            lease: As `claim` gave it.
-        """
+        """Whether the job still runs under this lease, and somebody has begun with it."""
         ...
 
     async def requeue_expired(self) -> Sequence[Lease]:
-        """Queue again the jobs whose lease has expired; gives those leases, as they were extended last."""
+        """
+        Queue again the jobs whose lease has expired; gives those leases.
+
+        An attempt that nobody extended does not count: no runner had it yet, as when the Pipeline is late.
+        """
         ...
 
     async def next_due_at(self) -> datetime | None:
@@ -335,7 +342,8 @@ class UrlFetcher(Protocol):
         Raises:
             InvalidAudio: There is nothing to fetch (404, 403, …), or the address is forbidden.
             AudioTooLarge: It is larger than is allowed.
-            MediaUnavailable: The server failed, or is away; try again.
+            RemoteUnavailable: The server failed, or is away; try again.
+            MediaUnavailable: The store that is to keep it is away, or full.
         """
         ...
 

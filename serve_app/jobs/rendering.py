@@ -31,7 +31,8 @@ def job_object(details: JobDetails, *, with_segments: bool = True) -> dict[str, 
     if not with_segments:
         return _head(details) | _ending(details.job) | _ours(details.job)
     transcript = transcript_of(details)
-    segments = [segment_object(n, segment) for n, segment in enumerate(transcript.segments)]
+    shows_words = details.job.shows_words
+    segments = [segment_object(n, segment, shows_words=shows_words) for n, segment in enumerate(transcript.segments)]
     return (
         _head(details)
         | {"segments": segments}
@@ -41,14 +42,14 @@ def job_object(details: JobDetails, *, with_segments: bool = True) -> dict[str, 
     )
 
 
-def segment_object(index: int, segment: Segment) -> dict[str, Any]:
-    """A segment as JSON; `words` is always there, and empty when nothing was aligned."""
+def segment_object(index: int, segment: Segment, *, shows_words: bool) -> dict[str, Any]:
+    """A segment as JSON; `words` is always there, and empty unless they are to be shown."""
     return {
         "index": index,
         "start": _seconds(segment.start),
         "end": _seconds(segment.end),
         "text": segment.text,
-        "words": [_word(word) for word in segment.words],
+        "words": [_word(word) for word in segment.words] if shows_words else [],
         "channel": segment.channel,
     }
 

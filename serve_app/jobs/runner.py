@@ -40,6 +40,8 @@ class AttemptRunner(JobRunner):
 
     async def run(self, claim: Claim) -> None:
         """Work on an attempt to its end; raises as `JobRunner.run`."""
+        # Before any work: of audio that takes this process along, the store must know that it was begun with.
+        await self._recorder.extend(claim.lease)
         work = asyncio.create_task(self._work(claim))
         heartbeat = asyncio.create_task(self._keep_extending(claim.lease))
         try:
@@ -53,8 +55,8 @@ class AttemptRunner(JobRunner):
 
     async def _keep_extending(self, lease: Lease) -> None:
         while True:
-            await self._recorder.extend(lease)  # at once, which says that somebody works on it
             await self._sleep(self._heartbeat_s)
+            await self._recorder.extend(lease)
 
     async def _work(self, claim: Claim) -> None:
         media = await self._stored(claim)

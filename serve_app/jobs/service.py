@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from serve_app.errors import MediaUnavailable, StoreUnavailable
+from serve_app.errors import LeaseLost, MediaUnavailable, StoreUnavailable
 from serve_app.jobs.dispatcher import Dispatcher
 from serve_app.jobs.forecast import Forecast
 from serve_app.jobs.hub import Hub
@@ -21,6 +21,7 @@ from serve_app.jobs.job import (
     JobPage,
     JobQuery,
     Lease,
+    MediaFetched,
     NewJob,
     Owner,
     QueueStats,
@@ -29,7 +30,7 @@ from serve_app.jobs.job import (
 from serve_app.jobs.protocols import AttemptRecorder, Clock, Jobs, JobStore, Step
 from serve_app.jobs.retention import Retention
 from serve_app.settings import JobSettings
-from serve_app.transcript.protocols import MediaStore
+from serve_app.transcript.protocols import MediaStore, StoredMedia
 from serve_app.transcript.types import ChunkTranscribed, TranscriptionFinished
 
 logger = logging.getLogger(__name__)
@@ -108,10 +109,7 @@ class JobService(Jobs, AttemptRecorder):
         media = await self._store.purge(job_id, owner)
         self._stopped(job_id)
         if media is not None:
-            try:
-                await self._media.delete(media)
-            except MediaUnavailable as error:  # nothing refers to it any more, so it will be found as an orphan
-                logger.warning("job %s: its audio could not be deleted yet: %s", job_id, error.message)
+            await self._delete(job_id, media)
 
     async def events(self, job_id: str, owner: Owner, *, after_seq: int) -> AsyncGenerator[Event, None]:
         job = await self._store.get(job_id, owner)
@@ -143,8 +141,13 @@ class JobService(Jobs, AttemptRecorder):
     # For runners.
 
     async def record(self, lease: Lease, step: Step) -> None:
-        with self._watched():
-            await self._store.record(lease, step)
+        try:
+            with self._watched():
+                await self._store.record(lease, step)
+        except LeaseLost:
+            if isinstance(step, MediaFetched) and not await self._store.holds(step.media):
+                await self._delete(lease.job_id, step.media)  # purged, or cancelled, while it was fetched
+            raise
         if isinstance(step, TranscriptionFinished):
             self._forecast.ended(await self._store.get(lease.job_id))
             self._hub.ring_end(lease.job_id)
@@ -171,6 +174,12 @@ class JobService(Jobs, AttemptRecorder):
 
     def _with_eta(self, job: Job) -> Job:
         return replace(job, eta_s=self._forecast.eta_s(job))
+
+    async def _delete(self, job_id: str, media: StoredMedia) -> None:
+        try:
+            await self._media.delete(media)
+        except MediaUnavailable as error:  # nothing refers to it any more, so it will be found as an orphan
+            logger.warning("job %s: its audio could not be deleted yet: %s", job_id, error.message)
 
     def _stopped(self, job_id: str) -> None:
         self._dispatcher.stop(job_id)

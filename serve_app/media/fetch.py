@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import httpx
 
-from serve_app.errors import AudioTooLarge, InvalidAudio, InvalidRequest, MediaUnavailable
+from serve_app.errors import AudioTooLarge, InvalidAudio, InvalidRequest, RemoteUnavailable
 from serve_app.media.addresses import AddressRules
 from serve_app.media.outbound import failure
 from serve_app.transcript.protocols import MediaStore, StoredMedia
@@ -60,7 +60,8 @@ class HttpFetcher:
         Raises:
             InvalidAudio: There is nothing to fetch (404, 403, …), or the address is forbidden.
             AudioTooLarge: It is larger than is allowed.
-            MediaUnavailable: The server failed, or is away, or is too slow; try again.
+            RemoteUnavailable: The server failed, or is away, or is too slow; try again.
+            MediaUnavailable: The store that is to keep it is away, or full.
         """
         try:
             self._rules.check(url)
@@ -72,7 +73,7 @@ class HttpFetcher:
         except UnicodeError as error:  # httpx does not check the host that a redirect names
             raise InvalidAudio(f"{_host(httpx.URL(url))} redirects to what is no URL.", param="url") from error
         except (httpx.HTTPError, TimeoutError) as error:
-            raise MediaUnavailable(f"{_host(httpx.URL(url))} did not send the audio: {failure(error)}.") from error
+            raise RemoteUnavailable(f"{_host(httpx.URL(url))} did not send the audio: {failure(error)}.") from error
 
     async def _fetch(self, url: str) -> tuple[StoredMedia, int]:
         async with (
@@ -110,7 +111,7 @@ def check_size(size_bytes: int, max_bytes: int) -> None:
 def _check(response: httpx.Response) -> None:
     host, status = _host(response.url), response.status_code
     if status >= 500 or status in WORTH_A_RETRY:
-        raise MediaUnavailable(f"{host} did not send the audio: it answered {_named(status)}.")
+        raise RemoteUnavailable(f"{host} did not send the audio: it answered {_named(status)}.")
     if not response.is_success:
         raise InvalidAudio(f"The audio cannot be fetched: {host} answered {_named(status)}.", param="url")
     if response.headers.get("Content-Encoding", "identity") != "identity":

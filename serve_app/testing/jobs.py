@@ -144,13 +144,16 @@ class InMemoryJobStore(JobStore):
         not_before: datetime | None = None,
         waiting_for: WaitingFor | None = None,
         error: JobError | None = None,
+        excused: bool = False,
     ) -> None:
         kept = self._leased(lease)
-        kept.record = machine.released(kept.record, not_before=not_before, waiting_for=waiting_for, error=error)
+        kept.record = machine.released(
+            kept.record, not_before=not_before, waiting_for=waiting_for, error=error, excused=excused
+        )
 
-    async def fail(self, lease: Lease, error: JobError) -> None:
+    async def fail(self, lease: Lease, error: JobError, *, excused: bool = False) -> None:
         kept = self._leased(lease)
-        kept.apply(machine.ended(kept.record, Status.FAILED, error=error, now=self._clock()))
+        kept.apply(machine.failed(kept.record, error, excused=excused, now=self._clock()))
 
     async def cancel(self, job_id: str, owner: Owner = None) -> Job:
         kept = self._visible(job_id, owner)
@@ -168,7 +171,7 @@ class InMemoryJobStore(JobStore):
     async def was_extended(self, lease: Lease) -> bool:
         kept = self._jobs.get(lease.job_id)
         held = kept.record.lease if kept else None
-        return held is not None and held.token == lease.token and held.expires_at != lease.expires_at
+        return bool(kept and held and held.token == lease.token and kept.record.begun)
 
     async def requeue_expired(self) -> Sequence[Lease]:
         now = self._clock()

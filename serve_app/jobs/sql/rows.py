@@ -24,11 +24,21 @@ from serve_app.jobs.job import (
 )
 from serve_app.jobs.machine import Record
 from serve_app.transcript.protocols import StoredMedia
-from serve_app.transcript.types import ChunkTranscribed, TranscriptionFinished, TranscriptionOptions
+from serve_app.transcript.types import (
+    ChunkTranscribed,
+    DecodingOptions,
+    TranscriptionFinished,
+    TranscriptionOptions,
+)
 
 T = TypeVar("T")
 
 PRIORITIES = {priority.rank: priority for priority in Priority}
+
+UNREADABLE = JobError(
+    "internal_error", "What the job store has of this job is damaged and cannot be read. Submit the audio again."
+)
+NO_OPTIONS = TranscriptionOptions(DecodingOptions(""))
 
 OPTIONS = TypeAdapter(TranscriptionOptions)
 FINISHED = TypeAdapter(TranscriptionFinished)
@@ -47,6 +57,7 @@ def job_row(record: Record) -> dict[str, Any]:
         "rank": job.priority.rank,
         "turn": record.turn,
         "webhook_url": job.webhook_url,
+        "shows_words": job.shows_words,
         "idempotency_key": key.key if key else None,
         "idempotency_fingerprint": key.fingerprint if key else None,
         "created_at": job.created_at,
@@ -69,6 +80,9 @@ def changing_columns(record: Record) -> dict[str, Any]:
         "completed_at": job.completed_at,
         "waiting_for": job.waiting_for,
         "attempts": job.attempts,
+        "failures": record.failures,
+        "waits": record.waits,
+        "begun": record.begun,
         "progress": job.progress,
         "duration_s": job.duration_s,
         "finished": _dumped(FINISHED, job.end),
@@ -80,17 +94,48 @@ def changing_columns(record: Record) -> dict[str, Any]:
 
 
 def record_of(row: Row[Any]) -> Record:
+    """A job; one that cannot be read is a failed one, so that it keeps nobody from the others."""
+    try:
+        job = _job_of(row)
+    except (ValueError, KeyError):
+        return _unreadable(row)
     return Record(
-        job=_job_of(row),
+        job=job,
         number=row.number,
         turn=row.turn,
         source=_source_of(row),
-        idempotency=Idempotency(row.idempotency_key, row.idempotency_fingerprint) if row.idempotency_key else None,
+        idempotency=_idempotency_of(row),
         lease=Lease(row.job_id, row.lease_token, row.lease_expires_at) if row.lease_token else None,
+        begun=row.begun,
         not_before=row.not_before,
+        failures=row.failures,
+        waits=row.waits,
         segments=row.segments,
         events=row.events,
     )
+
+
+def _unreadable(row: Row[Any]) -> Record:
+    """What can be said of a damaged row without looking into what may be the damage."""
+    job = Job(
+        job_id=row.job_id,
+        owner=row.owner,
+        status=Status.FAILED,
+        options=NO_OPTIONS,
+        priority=PRIORITIES.get(row.rank, Priority.BATCH),
+        created_at=row.created_at,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+        attempts=row.attempts,
+        progress=row.progress,
+        duration_s=row.duration_s,
+        error=UNREADABLE,
+        webhook_url=row.webhook_url,
+        size_bytes=row.size_bytes,
+        forgotten=row.forgotten,
+    )
+    source, key = _source_of(row), _idempotency_of(row)
+    return Record(job, row.number, row.turn, source, key, segments=row.segments, events=row.events)
 
 
 def chunk_row(job_id: str, chunk: ChunkTranscribed) -> dict[str, Any]:
@@ -100,6 +145,14 @@ def chunk_row(job_id: str, chunk: ChunkTranscribed) -> dict[str, Any]:
 
 def chunk_of(body: str) -> ChunkTranscribed:
     return CHUNK.validate_json(body)[0]
+
+
+def is_readable(body: str) -> bool:
+    try:
+        chunk_of(body)
+    except ValueError:
+        return False
+    return True
 
 
 def event_row(event: Event) -> dict[str, Any]:
@@ -141,9 +194,14 @@ def _job_of(row: Row[Any]) -> Job:
         end=_loaded(FINISHED, row.finished),
         error=_loaded(ERROR, row.error),
         webhook_url=row.webhook_url,
+        shows_words=row.shows_words,
         size_bytes=row.size_bytes,
         forgotten=row.forgotten,
     )
+
+
+def _idempotency_of(row: Row[Any]) -> Idempotency | None:
+    return Idempotency(row.idempotency_key, row.idempotency_fingerprint) if row.idempotency_key else None
 
 
 def _source_of(row: Row[Any]) -> JobSource | None:

@@ -82,6 +82,10 @@ jobs = Table(
     Column("completed_at", Instant),
     Column("waiting_for", Text),
     Column("attempts", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("waits", Integer, nullable=False),
+    Column("begun", Boolean(create_constraint=False), nullable=False),
+    Column("shows_words", Boolean(create_constraint=False), nullable=False),
     Column("progress", Integer, nullable=False),
     Column("duration_s", Float),
     Column("finished", Text),  # TranscriptionFinished

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, select, true, tuple_, update
+from sqlalchemy import ColumnElement, Select, Update, case, delete, exists, func, select, true, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_app.errors import IdempotencyMismatch, Superseded
@@ -17,6 +18,8 @@ from serve_app.jobs.sql import rows
 from serve_app.jobs.sql.schema import chunks, deliveries, dispatch, events, jobs, turns
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import ChunkTranscribed
+
+logger = logging.getLogger(__name__)
 
 QUEUED = jobs.c.status == Status.QUEUED
 RUNNING = jobs.c.status == Status.RUNNING
@@ -29,6 +32,23 @@ def next_due(now: datetime, only: Priority | None = None) -> Select[Any]:
     if only is not None:
         due &= jobs.c.rank == only.rank
     return select(jobs).where(due).order_by(*PLACE).limit(1)
+
+
+def requeue_running() -> Update:
+    """Queue again all that runs, as `machine.requeued` does with one."""
+    uncounted = case((jobs.c.begun, 0), else_=1)
+    return (
+        update(jobs)
+        .where(RUNNING)
+        .values(
+            status=Status.QUEUED,
+            lease_token=None,
+            lease_expires_at=None,
+            begun=False,
+            attempts=jobs.c.attempts - uncounted,
+            failures=jobs.c.failures - uncounted,
+        )
+    )
 
 
 def owned_by(owner: Owner) -> ColumnElement[bool]:
@@ -101,6 +121,29 @@ async def placed(tx: AsyncConnection, record: Record) -> Job:
 async def checkpoints(tx: AsyncConnection, job_id: str) -> tuple[ChunkTranscribed, ...]:
     bodies = await tx.scalars(select(chunks.c.body).where(chunks.c.job_id == job_id))
     return tuple(sorted(map(rows.chunk_of, bodies), key=lambda chunk: (chunk.start, chunk.channel, chunk.index)))
+
+
+async def checkpoints_of_readable(tx: AsyncConnection, record: Record) -> tuple[ChunkTranscribed, ...] | None:
+    """The checkpoints of a job that is not at its end; None when these, or the job, cannot be read."""
+    if record.job.status.ended or record.source is None:
+        return None
+    try:
+        return await checkpoints(tx, record.job.job_id)
+    except ValueError:
+        return None
+
+
+async def set_aside(tx: AsyncConnection, record: Record, now: datetime) -> None:
+    """Fail a job that cannot be read, keeping what can be."""
+    job_id = record.job.job_id
+    change = machine.failed(record, rows.UNREADABLE, excused=False, now=now)
+    await keep(tx, change)
+    await tx.execute(update(jobs).where(jobs.c.job_id == job_id).values(rows.job_row(change.record)))
+    for chunk in (await tx.execute(select(chunks).where(chunks.c.job_id == job_id))).all():
+        if not rows.is_readable(chunk.body):
+            same = (chunks.c.channel == chunk.channel) & (chunks.c.chunk_index == chunk.chunk_index)
+            await tx.execute(delete(chunks).where(chunks.c.job_id == job_id, same))
+    logger.error("job %s cannot be read from the store, and is failed for that", job_id)
 
 
 async def is_known(tx: AsyncConnection, job_id: str, chunk: ChunkTranscribed) -> bool:

@@ -60,10 +60,9 @@ class SqlJobStore(JobStore):
     @uncut
     async def take_over(self) -> int:
         now = self._clock()
-        free = {"lease_token": None, "lease_expires_at": None}
         async with self._database.writing() as tx:
             epoch = await tx.scalar(update(dispatch).values(epoch=dispatch.c.epoch + 1).returning(dispatch.c.epoch))
-            await tx.execute(update(jobs).where(statements.RUNNING).values(status=Status.QUEUED, **free))
+            await tx.execute(statements.requeue_running())
             # The clock of another process may be wrong: nothing waits for an instant that it gave.
             await tx.execute(
                 update(jobs).where(statements.QUEUED, jobs.c.not_before.is_not(None)).values(not_before=None)
@@ -111,13 +110,17 @@ class SqlJobStore(JobStore):
         due = statements.next_due(now, only).with_for_update(skip_locked=True)
         async with self._database.writing() as tx:
             await statements.check_epoch(tx, epoch, lock=True)
-            row = (await tx.execute(due)).one_or_none()
-            if row is None:
-                return None
-            record = machine.claimed(rows.record_of(row), lease_s=lease_s, now=now)
-            await statements.keep(tx, Change(record))
-            await statements.serve_turn(tx, record)
-            return machine.claim_of(record, await statements.checkpoints(tx, record.job.job_id))
+            while row := (await tx.execute(due)).one_or_none():
+                record = rows.record_of(row)
+                known = await statements.checkpoints_of_readable(tx, record)
+                if known is None:
+                    await statements.set_aside(tx, record, now)
+                    continue
+                record = machine.claimed(record, lease_s=lease_s, now=now)
+                await statements.keep(tx, Change(record))
+                await statements.serve_turn(tx, record)
+                return machine.claim_of(record, known)
+        return None
 
     @uncut
     async def extend(self, lease: Lease, *, lease_s: float) -> Lease:
@@ -144,18 +147,21 @@ class SqlJobStore(JobStore):
         not_before: datetime | None = None,
         waiting_for: WaitingFor | None = None,
         error: JobError | None = None,
+        excused: bool = False,
     ) -> None:
         async with self._database.writing() as tx:
             record = await statements.leased(tx, lease, self._clock())
-            record = machine.released(record, not_before=not_before, waiting_for=waiting_for, error=error)
+            record = machine.released(
+                record, not_before=not_before, waiting_for=waiting_for, error=error, excused=excused
+            )
             await statements.keep(tx, Change(record))
 
     @uncut
-    async def fail(self, lease: Lease, error: JobError) -> None:
+    async def fail(self, lease: Lease, error: JobError, *, excused: bool = False) -> None:
         now = self._clock()
         async with self._database.writing() as tx:
             record = await statements.leased(tx, lease, now)
-            await statements.keep(tx, machine.ended(record, Status.FAILED, error=error, now=now))
+            await statements.keep(tx, machine.failed(record, error, excused=excused, now=now))
 
     @uncut
     async def cancel(self, job_id: str, owner: Owner = None) -> Job:
@@ -182,16 +188,20 @@ class SqlJobStore(JobStore):
     async def was_extended(self, lease: Lease) -> bool:
         held = (jobs.c.job_id == lease.job_id) & (jobs.c.lease_token == lease.token)
         async with self._database.reading() as tx:
-            return bool(await tx.scalar(select(exists().where(held, jobs.c.lease_expires_at != lease.expires_at))))
+            return bool(await tx.scalar(select(exists().where(held, jobs.c.begun))))
 
     @uncut
     async def requeue_expired(self) -> Sequence[Lease]:
-        expired = select(jobs).where(statements.RUNNING, jobs.c.lease_expires_at <= self._clock())
+        now = self._clock()
+        expired = select(jobs).where(statements.RUNNING, jobs.c.lease_expires_at <= now)
         async with self._database.writing() as tx:
-            found = [rows.record_of(row) for row in await tx.execute(expired.with_for_update(skip_locked=True))]
-            for record in found:
-                await statements.keep(tx, Change(machine.requeued(record)))
-        return [record.lease for record in found if record.lease]
+            found = (await tx.execute(expired.with_for_update(skip_locked=True))).all()
+            for record in map(rows.record_of, found):
+                if record.job.status.ended:
+                    await statements.set_aside(tx, record, now)
+                else:
+                    await statements.keep(tx, Change(machine.requeued(record)))
+        return [Lease(row.job_id, row.lease_token, row.lease_expires_at) for row in found]
 
     @uncut
     async def next_due_at(self) -> datetime | None:

@@ -77,8 +77,43 @@ async def test_job_is_done_in_the_end_and_shows_its_segments(house: House, http:
 
     assert (job["status"], job["progress"], job["language"], job["duration_secs"]) == ("done", 100, "en", 2.5)
     assert [segment["text"] for segment in job["segments"]] == list(SENTENCES)
-    assert job["segments"][0]["words"][0]["word"] == "A"
+    assert {segment["end"] > segment["start"] for segment in job["segments"]} == {True}
+    assert [segment["words"] for segment in job["segments"]] == [[]] * len(SENTENCES)
     assert job["provenance"]["engine"]["model"] == "tiny.en"
+
+
+async def test_segments_list_their_words_if_asked_to(house: House, http: httpx.AsyncClient) -> None:
+    job_id = await done(house, http, **{"timestamp_granularities[]": "word"})
+    events = await house.store.events(job_id, after_seq=0, limit=100)
+    told = [event.data for event in events if event.kind == "segment"]
+
+    job = (await http.get(f"/jobs/{job_id}")).json()
+    assert job["segments"][0]["words"][0]["word"] == "A"
+    assert [segment["words"] for segment in told] == [segment["words"] for segment in job["segments"]]
+
+
+@pytest.mark.parametrize("field", ["webhook_url", "url", "prompt", "hotwords", "keywords[]", "model", "upload_id"])
+@pytest.mark.parametrize("character", ["\x00", "\x01", "\x1b", "\x7f", "\x85"])
+async def test_control_characters_are_refused_by_the_name_of_their_field(
+    house: House, http: httpx.AsyncClient, field: str, character: str
+) -> None:
+    fields = {"url": "https://example.com/talk.mp3", field: f"https://example.com/a{character}b"}
+    by_form, by_json = await http.post("/jobs", data=fields), await http.post("/jobs", json=fields)
+
+    for response in (by_form, by_json):
+        assert (response.status_code, error_of(response)["param"]) == (400, field)
+
+
+async def test_prompt_may_have_several_lines(house: House, http: httpx.AsyncClient) -> None:
+    job_id = await submitted(http, prompt="One.\n\tTwo.\r\n")
+
+    assert (await house.store.get(job_id)).options.decoding.prompt == "One.\n\tTwo.\r\n"
+
+
+async def test_idempotency_key_of_no_text_is_refused(http: httpx.AsyncClient) -> None:
+    response = await http.post("/jobs", files={"audio": WAV}, headers={"Idempotency-Key": "a\x01b"})
+
+    assert (response.status_code, error_of(response)["param"]) == (400, "Idempotency-Key")
 
 
 async def test_every_option_reaches_the_job(house: House, http: httpx.AsyncClient) -> None:

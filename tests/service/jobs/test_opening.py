@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from serve_app.errors import StoreUnavailable
+from serve_app.errors import LeaseLost, StoreUnavailable
 from serve_app.jobs.job import JobQuery, Status, Submitted
 from serve_app.jobs.protocols import Clock
 from serve_app.jobs.sql import SqlJobStore, open_store
@@ -28,6 +28,7 @@ from serve_app.jobs.sql.statements import next_due
 from serve_app.testing import FakeClock
 from tests.postgres import Postgres, running_postgres
 from tests.service.jobs.stores import ALICE, empty, new_job
+from tests.unit.jobs.examples import chunk
 
 NOBODY = 65_534
 SAID = "Zebulon has the flu."
@@ -161,8 +162,112 @@ class TestMigrations:
             with pytest.raises(StoreUnavailable, match=r"newer version .* \(schema 9999\)"):
                 await open_store(where, clock.utc)
         finally:
-            await set_version("0001")
+            await set_version("0002")
             await store.close()
+
+    async def test_store_of_an_older_version_keeps_its_jobs_and_counts_from_now(
+        self, where: str | Path, clock: FakeClock
+    ) -> None:
+        store = await open_store(where, clock.utc)
+        await empty(store)
+        await store.submit(new_job("runs"))
+        await store.submit(new_job("waits"))
+        await store.claim(await store.take_over(), lease_s=30)
+        async with store._database.writing() as tx:
+            for column in ("failures", "waits", "begun", "shows_words"):
+                await tx.execute(text(f"ALTER TABLE jobs DROP COLUMN {column}"))
+            await tx.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        await store.close()
+
+        store = await open_store(where, clock.utc)
+        epoch = await store.take_over()
+        claims = [await store.claim(epoch, lease_s=30) for _ in range(2)]
+        jobs = [await store.get(job_id) for job_id in ("runs", "waits")]
+        await store.close()
+
+        assert [claim and (claim.lease.job_id, claim.failures) for claim in claims] == [("runs", 0), ("waits", 0)]
+        assert [(job.attempts, job.shows_words) for job in jobs] == [(2, True), (1, True)]
+
+
+class TestDamagedRows:
+    """A row that cannot be read is one job's misfortune, and no other's."""
+
+    @pytest.fixture
+    async def store(self, where: str | Path, clock: FakeClock) -> AsyncIterator[SqlJobStore]:
+        store = await open_store(where, clock.utc)
+        await empty(store)
+        for job_id in ("damaged", "sound"):
+            await store.submit(new_job(job_id, webhook_url="https://example.org/"))
+        yield store
+        await empty(store)
+        await store.close()
+
+    async def damage(self, store: SqlJobStore, column: str, value: str = "{") -> None:
+        async with store._database.writing() as tx:
+            await tx.execute(text(f"UPDATE jobs SET {column} = :v WHERE job_id = 'damaged'"), {"v": value})
+
+    @pytest.mark.parametrize("column", ["options", "error", "finished", "waiting_for"])
+    async def test_queued_job_is_failed_and_the_next_one_claimed(
+        self, store: SqlJobStore, column: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await self.damage(store, column)
+        claim = await store.claim(await store.take_over(), lease_s=1)
+        job = await store.get("damaged")
+        kinds = [event.kind for event in await store.events("damaged", after_seq=0, limit=10)]
+
+        assert claim is not None
+        assert claim.lease.job_id == "sound"
+        assert job.status is Status.FAILED
+        assert job.completed_at is not None
+        assert job.error is not None
+        assert "damaged and cannot be read" in job.error.message
+        assert kinds == ["queued", "failed"]
+        assert len(await store.deliveries("damaged")) == 1
+        assert "job damaged cannot be read" in caplog.text
+
+    async def test_job_without_audio_is_failed_too(self, store: SqlJobStore) -> None:
+        async with store._database.writing() as tx:
+            await tx.execute(text("UPDATE jobs SET media_path = NULL WHERE job_id = 'damaged'"))
+        claim = await store.claim(await store.take_over(), lease_s=1)
+
+        assert claim is not None
+        assert claim.lease.job_id == "sound"
+        assert (await store.get("damaged")).status is Status.FAILED
+
+    async def test_running_job_is_failed_when_its_lease_expires(self, store: SqlJobStore, clock: FakeClock) -> None:
+        claim = await store.claim(await store.take_over(), lease_s=1)
+        assert claim is not None
+        await self.damage(store, "options")
+        with pytest.raises(LeaseLost):
+            await store.extend(claim.lease, lease_s=1)
+        clock.advance(2)
+
+        assert [lease.token for lease in await store.requeue_expired()] == [claim.lease.token]
+        assert (await store.get("damaged")).completed_at is not None
+
+    async def test_damaged_checkpoint_fails_the_job_and_leaves_the_others(self, store: SqlJobStore) -> None:
+        epoch = await store.take_over()
+        claim = await store.claim(epoch, lease_s=1)
+        assert claim is not None
+        for index in (0, 1):
+            await store.record(claim.lease, chunk(index))
+        await store.release(claim.lease)
+        async with store._database.writing() as tx:
+            await tx.execute(text("UPDATE chunks SET body = '[{' WHERE chunk_index = 0"))
+        claim = await store.claim(epoch, lease_s=1)
+
+        assert claim is not None
+        assert claim.lease.job_id == "sound"
+        assert [chunk.index for chunk in await store.chunks("damaged")] == [1]
+        assert (await store.get("damaged")).status is Status.FAILED
+
+    async def test_job_that_was_not_yet_claimed_keeps_nobody_from_the_list(self, store: SqlJobStore) -> None:
+        await self.damage(store, "options")
+        page = await store.page(JobQuery())
+        await store.purge("damaged")
+
+        assert [(job.job_id, job.status) for job in page.jobs] == [("sound", Status.QUEUED), ("damaged", Status.FAILED)]
+        assert [job.job_id for job in (await store.page(JobQuery())).jobs] == ["sound"]
 
 
 class TestSecrets:

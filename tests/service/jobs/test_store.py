@@ -323,7 +323,7 @@ class TestLeases:
         fresh = await claim(store, epoch)
         await store.record(fresh.lease, END)
 
-        assert (list(requeued), fresh.attempt) == ([stale], 2)
+        assert list(requeued) == [stale]
         with pytest.raises(LeaseLost):
             await store.fail(stale, BROKEN)
         assert (await store.get("a")).status is Status.DONE
@@ -332,14 +332,66 @@ class TestLeases:
         await store.submit(new_job("a"))
         lease = (await claim(store, epoch)).lease
         clock.advance(LEASE_S - 1)
+        assert not await store.was_extended(lease)
         extended = await store.extend(lease, lease_s=LEASE_S)
         clock.advance(LEASE_S - 1)
 
         assert extended.expires_at == clock.utc() + timedelta(seconds=1)
         assert list(await store.requeue_expired()) == []
         assert await store.was_extended(lease)
-        assert not await store.was_extended(extended)
         await store.record(lease, chunk(0))  # the token counts, not the instant that its holder knows
+
+    async def test_attempts_are_counted_until_a_chunk_comes(
+        self, store: JobStore, epoch: int, clock: FakeClock
+    ) -> None:
+        await store.submit(new_job("a"))
+        counted = []
+        for n in range(4):
+            held = await claim(store, epoch)
+            counted.append((held.attempt, held.failures, held.waits))
+            if n == 2:
+                await store.record(held.lease, chunk(0))
+            await store.release(held.lease, not_before=clock.utc(), error=BROKEN)
+
+        assert counted == [(1, 0, 0), (2, 1, 1), (3, 2, 2), (4, 0, 1)]
+        assert (await claim(store, epoch)).last_error == BROKEN
+
+    async def test_excused_attempt_does_not_count_but_its_wait_does(
+        self, store: JobStore, epoch: int, clock: FakeClock
+    ) -> None:
+        await store.submit(new_job("a"))
+        for _ in range(3):
+            await store.release((await claim(store, epoch)).lease, not_before=clock.utc(), excused=True)
+        await store.release(
+            (await claim(store, epoch)).lease, not_before=clock.utc(), waiting_for=WaitingFor.MODEL, excused=True
+        )
+        held = await claim(store, epoch)
+
+        assert (held.attempt, held.failures, held.waits) == (1, 0, 3)
+
+    @pytest.mark.parametrize("ends", ["it expires", "another takes over"])
+    async def test_lease_that_was_never_extended_is_no_attempt(
+        self, store: JobStore, epoch: int, clock: FakeClock, ends: str
+    ) -> None:
+        for job_id in ("begun", "not begun"):
+            await store.submit(new_job(job_id))
+        leases = [(await claim(store, epoch)).lease for _ in range(2)]
+        await store.extend(leases[0], lease_s=LEASE_S)
+        if ends == "it expires":
+            clock.advance(LEASE_S + 1)
+            await store.requeue_expired()
+        else:
+            epoch = await store.take_over()
+        claims = [await claim(store, epoch) for _ in range(2)]
+
+        assert [(c.lease.job_id, c.attempt, c.failures) for c in claims] == [("begun", 2, 1), ("not begun", 1, 0)]
+
+    async def test_job_that_is_given_up_was_not_tried_once_more(self, store: JobStore, epoch: int) -> None:
+        await store.submit(new_job("a"))
+        await store.release((await claim(store, epoch)).lease)
+        await store.fail((await claim(store, epoch)).lease, BROKEN, excused=True)
+
+        assert (await store.get("a")).attempts == 1
 
     async def test_running_job_is_not_claimed_twice(self, store: JobStore, epoch: int) -> None:
         await store.submit(new_job("a"))
@@ -401,7 +453,7 @@ class TestSteps:
             (4, "segment"),
             (5, "progress"),
         ]
-        assert events[2].data == segment_object(1, chunk(1).segments[0])
+        assert events[2].data == segment_object(1, chunk(1).segments[0], shows_words=False)
         assert [events[1].data, events[3].data] == [{"percent": 16}, {"percent": 33}]
         assert (await store.get("a")).progress == 33
         assert (await store.get("a")).duration_s == 60.0

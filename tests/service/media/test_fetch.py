@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from serve_app.errors import AudioTooLarge, InvalidAudio, InvalidRequest, MediaUnavailable
+from serve_app.errors import AudioTooLarge, InvalidAudio, InvalidRequest, MediaUnavailable, RemoteUnavailable
 from serve_app.media.addresses import AddressRules
+from serve_app.media.disk import unavailable
 from serve_app.media.fetch import HttpFetcher
 from serve_app.media.objects import ObjectMediaStore
 from serve_app.media.outbound import outbound_client
@@ -124,7 +126,7 @@ async def test_nothing_to_fetch_is_a_fault_of_the_request(fetcher: HttpFetcher, 
 @pytest.mark.parametrize("status", ["500 Oops", "503 Away", "599 Odd", "429 Slowly", "408 Late"])
 async def test_a_server_that_fails_is_worth_another_try(fetcher: HttpFetcher, status: str) -> None:
     async with listening(answer(status)) as server:
-        with pytest.raises(MediaUnavailable, match=f"it answered {status[:3]}"):
+        with pytest.raises(RemoteUnavailable, match=f"it answered {status[:3]}"):
             await fetcher.fetch(server.url)
 
 
@@ -136,7 +138,7 @@ async def test_a_connection_that_breaks_off_or_stalls_leaves_nothing(
     fetcher: HttpFetcher, tmp_path: Path, behaviour: Any, says: str
 ) -> None:
     async with listening(behaviour) as server:
-        with pytest.raises(MediaUnavailable, match=says) as away:
+        with pytest.raises(RemoteUnavailable, match=says) as away:
             await fetcher.fetch(f"{server.url}/path?token=hidden")
 
     assert "path" not in away.value.message
@@ -149,14 +151,14 @@ async def test_a_server_that_drips_does_not_hold_a_job_for_ever(
 ) -> None:
     fetcher = HttpFetcher(client, HERE, store, max_bytes=2**32, patience_s=0.3)
     async with listening(behaviour) as server:
-        with pytest.raises(MediaUnavailable, match="takes too long"):
+        with pytest.raises(RemoteUnavailable, match="takes too long"):
             await fetcher.fetch(server.url)
 
     assert os.listdir(tmp_path) == []
 
 
 async def test_a_server_that_is_away_is_worth_another_try(fetcher: HttpFetcher) -> None:
-    with pytest.raises(MediaUnavailable, match=r"127\.0\.0\.1:1 did not send the audio: no connection can be made"):
+    with pytest.raises(RemoteUnavailable, match=r"127\.0\.0\.1:1 did not send the audio: no connection can be made"):
         await fetcher.fetch("http://127.0.0.1:1/path?token=hidden")
 
 
@@ -261,3 +263,18 @@ async def test_a_large_file_goes_through_with_bounded_memory(tmp_path: Path) -> 
 
     assert fetched_bytes == size_bytes
     assert grown_kib < 20 * 1024
+
+
+async def test_a_full_disk_here_is_no_fault_of_the_server(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    class Full(DurableDirectoryMediaStore):
+        async def save(self, blocks: AsyncIterable[bytes]) -> StoredMedia:
+            async for _ in blocks:
+                raise unavailable(OSError(errno.ENOSPC, "No space left on device"))
+            raise AssertionError
+
+    fetcher = HttpFetcher(client, HERE, Full(tmp_path), max_bytes=len(SOUND))
+    async with listening(OK) as server:
+        with pytest.raises(MediaUnavailable, match="No space left on device") as full:
+            await fetcher.fetch(server.url)
+
+    assert not isinstance(full.value, RemoteUnavailable)

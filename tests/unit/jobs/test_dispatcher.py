@@ -14,11 +14,13 @@ from serve_app.errors import (
     ModelNotReady,
     OutOfMemory,
     RecognizerUnavailable,
+    RemoteUnavailable,
     StoreUnavailable,
 )
-from serve_app.jobs.job import Claim, JobError, Lease, Priority, RemoteMedia, Status, WaitingFor
+from serve_app.jobs.job import Claim, JobError, JobSource, Lease, Priority, RemoteMedia, Status, WaitingFor
 from serve_app.testing.jobs import InMemoryJobStore
 from tests.unit.jobs.coordination import House, ScriptedRunner, Shared, settled
+from tests.unit.jobs.examples import MEDIA, chunk
 
 AWAY = "The recogniser died."
 
@@ -132,8 +134,9 @@ async def test_job_that_is_early_waits_and_never_fails(error: Exception, waiting
             await house.pass_time(30)
 
         assert (waiting.status, waiting.waiting_for) == (Status.QUEUED, waiting_for)
+        job = await house.job(job_id)
         assert len(runner.claims) == 51
-        assert (await house.job(job_id)).status is Status.RUNNING
+        assert (job.status, job.attempts) == (Status.RUNNING, 1)
 
 
 async def test_early_job_is_not_tried_before_its_time() -> None:
@@ -202,7 +205,61 @@ async def test_attempts_that_no_runner_took_do_not_count() -> None:
         for _ in range(20):
             await house.pass_time(31)
 
-        assert (await house.job(job_id)).status is Status.RUNNING
+        job = await house.job(job_id)
+        assert len(runner.claims) == 20
+        assert (job.status, job.attempts) == (Status.RUNNING, 1)
+
+
+async def test_audio_that_takes_each_coordinator_along_fails_in_the_end() -> None:
+    shared, runner = Shared(), ScriptedRunner()
+    job_id = await House(shared).submit()
+
+    for _ in range(4):
+        house = House(shared, max_failures=3)
+        dispatching = house.dispatching(runner)
+        await dispatching.__aenter__()
+        await settled()
+        if (await house.job(job_id)).status is Status.RUNNING:
+            await house.service.extend(runner.claims[-1].lease)
+            await shared.store.take_over()  # the process is gone: nobody gave its lease back
+        await dispatching.__aexit__(None, None, None)
+
+    job = await house.job(job_id)
+    assert (job.status, job.attempts, len(runner.claims)) == (Status.FAILED, 3, 3)
+    assert job.error is not None
+    assert "after 3 attempts without progress" in job.error.message
+
+
+async def test_restarts_in_good_order_cost_no_job() -> None:
+    shared, runner = Shared(), ScriptedRunner()
+    job_id = await House(shared).submit()
+
+    for _ in range(5):
+        house = House(shared, max_failures=1)
+        async with house.dispatching(runner):
+            await settled()
+            await house.service.extend(runner.claims[-1].lease)
+
+    assert (await house.job(job_id)).status is Status.QUEUED
+
+
+async def test_attempt_that_dies_after_progress_is_not_the_last() -> None:
+    house = House(max_failures=1)
+
+    class Dies(ScriptedRunner):
+        async def run(self, claim: Claim) -> None:
+            self.claims.append(claim)
+            if len(self.claims) < 5:
+                await house.service.record(claim.lease, chunk(len(self.claims)))
+            raise RuntimeError
+
+    job_id, runner = await house.submit(), Dies()
+
+    async with house.dispatching(runner):
+        await settled()
+
+    assert (await house.job(job_id)).status is Status.FAILED
+    assert len(runner.claims) == 5
 
 
 async def test_attempt_that_hangs_holds_no_place() -> None:
@@ -220,9 +277,9 @@ async def test_attempt_that_hangs_holds_no_place() -> None:
 
 async def test_job_that_is_cancelled_when_it_is_to_fail_does_no_harm() -> None:
     class CancelledMeanwhile(InMemoryJobStore):
-        async def fail(self, lease: Lease, error: JobError) -> None:
+        async def fail(self, lease: Lease, error: JobError, *, excused: bool = False) -> None:
             await super().cancel(lease.job_id)
-            await super().fail(lease, error)
+            await super().fail(lease, error, excused=excused)
 
     house, runner = House(Shared(CancelledMeanwhile), lease_s=30, max_failures=1), ScriptedRunner(None)
     await house.submit()
@@ -236,21 +293,38 @@ async def test_job_that_is_cancelled_when_it_is_to_fail_does_no_harm() -> None:
         assert runner.jobs[-1] == job_id
 
 
-@pytest.mark.parametrize("error", [MediaUnavailable("Our bucket is away."), RecognizerUnavailable("None runs.")])
-async def test_outage_of_ours_costs_no_job(error: Exception) -> None:
+@pytest.mark.parametrize("source", [MEDIA, RemoteMedia("https://example.org/a.wav")])
+@pytest.mark.parametrize("error", [MediaUnavailable("Our disk is full."), RecognizerUnavailable("None runs.")])
+async def test_outage_of_ours_costs_no_job(error: Exception, source: JobSource) -> None:
     house, runner = House(max_failures=1), ScriptedRunner(*[error] * 20)
-    job_id = await house.submit()
+    new = replace(await house.new_job(), source=source)
+    await house.service.submit(new)
 
     async with house.dispatching(runner):
         for _ in range(21):
             await house.pass_time(60)
 
+        job = await house.job(new.job_id)
         assert len(runner.claims) == 21
-        assert (await house.job(job_id)).status is Status.RUNNING
+        assert (job.status, job.attempts) == (Status.RUNNING, 1)
+
+
+async def test_outage_of_ours_is_waited_for_ever_longer() -> None:
+    house, runner = House(backoff_s=2), ScriptedRunner(*[MediaUnavailable("Our disk is full.")] * 3)
+    await house.submit()
+
+    async with house.dispatching(runner):
+        await settled()
+        tried = [len(runner.claims)]
+        for seconds in (2, 3, 1, 7, 1):
+            await house.pass_time(seconds)
+            tried.append(len(runner.claims))
+
+    assert tried == [1, 2, 2, 3, 3, 4]
 
 
 async def test_outage_of_the_clients_server_counts() -> None:
-    house, runner = House(max_failures=2), ScriptedRunner(*[MediaUnavailable("Your server is away.")] * 2)
+    house, runner = House(max_failures=2), ScriptedRunner(*[RemoteUnavailable("Your server is away.")] * 2)
     new = replace(await house.new_job(), source=RemoteMedia("https://example.org/a.wav"))
     await house.service.submit(new)
 

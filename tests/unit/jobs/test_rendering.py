@@ -97,14 +97,24 @@ def test_segments_are_sorted_by_start_and_counted_from_zero() -> None:
 def test_words_are_always_present() -> None:
     heard = recognized(" Not aligned.", 2.0, DecodingOptions("tiny.en"))
 
-    assert list(segment_object(0, segment(heard, 0.0, 2.0)))[:5] == ["index", "start", "end", "text", "words"]
-    assert segment_object(0, segment(heard, 0.0, 2.0))["words"] == []
-    assert segment_object(0, chunk(0, 0.0, " Hi there.").segments[0])["words"][1] == {
+    shown = segment_object(0, segment(heard, 0.0, 2.0), shows_words=True)
+
+    assert list(shown)[:5] == ["index", "start", "end", "text", "words"]
+    assert shown["words"] == []
+
+
+def test_words_are_shown_only_if_the_client_asked_for_them() -> None:
+    details = JobDetails(done(), (chunk(0, 0.0, " Hi there."),))
+    asked = JobDetails(done(shows_words=True), details.chunks)
+
+    assert job_object(details)["segments"][0]["words"] == []
+    assert job_object(asked)["segments"][0]["words"][1] == {
         "word": "there.",
         "start": 1.0,
         "end": 2.0,
         "probability": 0.9,
     }
+    assert transcript_of(details).segments[0].words == transcript_of(asked).segments[0].words != ()
 
 
 def test_running_job_shows_what_there_is() -> None:

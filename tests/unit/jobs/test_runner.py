@@ -146,6 +146,15 @@ async def test_heartbeat_that_loses_the_lease_stops_the_transcription() -> None:
     assert work.cancelled == 1
 
 
+async def test_nothing_is_done_before_the_store_knows_that_somebody_began() -> None:
+    fetcher, recorder = Fetcher(), Recorder(beats=0)
+
+    with pytest.raises(LeaseLost):
+        await runner(transcriber(), recorder, fetcher).run(claim(source=RemoteMedia("https://example.org/a.wav")))
+
+    assert (fetcher.urls, recorder.steps) == ([], [])
+
+
 async def test_lease_is_extended_while_remote_audio_is_fetched() -> None:
     recorder, beaten = Recorder(), asyncio.Event()
 

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from contextlib import aclosing
 
 import pytest
 
 from serve_app.errors import JobNotFound, LeaseLost, MediaUnavailable, StoreUnavailable
-from serve_app.jobs.job import JobQuery, NewJob, Status, Submitted
+from serve_app.jobs.job import Claim, JobQuery, MediaFetched, NewJob, RemoteMedia, Status, Submitted
 from serve_app.jobs.service import SLICE_EVENTS
 from serve_app.testing import SENTENCES, InMemoryMediaStore
 from serve_app.testing.jobs import InMemoryJobStore
 from serve_app.transcript.protocols import StoredMedia
 from tests.unit.jobs.coordination import Gate, House, ScriptedRunner, Shared, settled
-from tests.unit.jobs.examples import chunk
+from tests.unit.jobs.examples import OPTIONS, chunk
 
 TEXT = "".join(SENTENCES)
 
@@ -150,6 +151,46 @@ async def test_purge_succeeds_although_the_audio_cannot_be_deleted_now() -> None
 
     with pytest.raises(JobNotFound):
         await house.service.get(job_id, None)
+
+
+async def fetched(house: House) -> MediaFetched:
+    """What an attempt fetched for a job whose audio is remote."""
+    return MediaFetched((await house.new_job()).source, 5)  # type: ignore[arg-type]
+
+
+async def remote_job(house: House) -> Claim:
+    """A running job whose audio is still to be fetched."""
+    new = NewJob(str(uuid.uuid4()), "", RemoteMedia("https://example.org/a.wav"), OPTIONS)
+    await house.service.submit(new)
+    claim = await house.store.claim(await house.store.take_over(), lease_s=30)
+    assert claim is not None
+    return claim
+
+
+@pytest.mark.parametrize("verb", ["purge", "cancel"])
+async def test_audio_that_was_fetched_for_a_job_that_ended_meanwhile_is_deleted(verb: str) -> None:
+    house = House()
+    claim = await remote_job(house)
+    step = await fetched(house)
+    await getattr(house.service, verb)(claim.lease.job_id, None)
+
+    with pytest.raises(LeaseLost):
+        await house.service.record(claim.lease, step)
+
+    assert house.media.files == {}
+
+
+async def test_audio_whose_arrival_was_told_twice_is_kept() -> None:
+    house = House()
+    claim = await remote_job(house)
+    step = await fetched(house)
+    await house.service.record(claim.lease, step)
+    await house.store.take_over()  # the answer is lost with its process, so the runner says it again
+
+    with pytest.raises(LeaseLost):
+        await house.service.record(claim.lease, step)
+
+    assert len(house.media.files) == 1
 
 
 async def test_events_go_on_after_the_last_one_that_was_seen() -> None:
