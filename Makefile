@@ -5,7 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 CONFIG ?= configs/local.yaml
-PYTEST := $(BIN)/python -m pytest
+# Each process would compile all tests again, were it not allowed to keep what it compiled.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
+# A plugin that one folder uses, and that takes every other process seconds to import.
+QUICK := -p no:schemathesis -n 2
 
 .PHONY: run test test-slow check format bench chaos lock clean
 
@@ -14,13 +17,14 @@ run: $(VENV)/.run
 
 # What a reviewer needs to trust a change: 15 minutes at most on two cores.
 test: check
-	$(PYTEST) tests/unit tests/service -m "not server and not slow" -n 2
+	$(PYTEST) tests/unit tests/service -m "not server and not slow" $(QUICK)
 	$(PYTEST) tests/service -m "server and not slow"
-	$(PYTEST) tests/model tests/sdk tests/browser tests/cluster -m "not slow and not gpu"
+	$(PYTEST) tests/contract tests/model tests/sdk tests/browser tests/cluster -m "not slow and not gpu"
 
 # The rest of the cluster layer and the faults: 40 minutes at most.
 test-slow: $(VENV)/.dev
 	$(PYTEST) tests -m "slow and not gpu"
+	$(PYTEST) tests/unit tests/service -m hypothesis --hypothesis-profile=thorough $(QUICK)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -1,10 +1,22 @@
 """What all layers share."""
 
+import gc
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.recordings import SHARED_AUDIO
+
+# `make test` tries a few examples of each property, `make test-slow` many.
+settings.register_profile("quick", max_examples=20, deadline=None)
+settings.register_profile("thorough", max_examples=200, deadline=None)
+settings.load_profile("quick")
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay until the end: without this, every full collection walks a million objects of theirs."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.api.forms import json_value, parse, tree_of
@@ -100,7 +100,6 @@ VALUES |= st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.l
 
 
 @pytest.mark.parametrize("schema", [TranscriptionForm, TranslationForm])
-@settings(max_examples=60)
 @given(pairs=st.lists(st.tuples(NAMES | st.text(), VALUES), max_size=8))
 def test_any_form_is_understood_or_refused(schema: type[AudioForm], pairs: list[tuple[str, str]]) -> None:
     outcome = understood(schema, [MODEL, *pairs])

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.pipeline.chunks import FULL_CHUNK_S, Chunker
@@ -46,7 +46,6 @@ def seconds(speech_s: float) -> int:
     return round(speech_s / WINDOW_S)
 
 
-@settings(max_examples=40, deadline=None)
 @given(lengths, options, st.integers(20, 400), st.integers(0, WINDOW - 1))
 def test_chunks_hold_all_speech_once_in_order_and_never_too_much(
     parts: list[tuple[bool, int]], options: SpeechOptions, block: int, rest: int
@@ -73,7 +72,6 @@ def test_chunks_hold_all_speech_once_in_order_and_never_too_much(
     assert np.all(covered[wanted & (times < total_s)] == 1)
 
 
-@settings(max_examples=40, deadline=None)
 @given(lengths, options, st.integers(20, 400))
 def test_chunks_do_not_depend_on_the_size_of_the_blocks(
     parts: list[tuple[bool, int]], options: SpeechOptions, block: int
@@ -85,7 +83,6 @@ def test_chunks_do_not_depend_on_the_size_of_the_blocks(
     ]
 
 
-@settings(max_examples=200, deadline=None)
 @given(probabilities, options, st.integers(20, 400), st.integers(0, WINDOW - 1))
 def test_no_chunk_is_too_long_whatever_is_asked_for(
     parts: list[tuple[float, int]], options: SpeechOptions, block: int, rest: int
