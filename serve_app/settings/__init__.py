@@ -7,7 +7,14 @@ node and stores what it returns; who needs a secret resolves the name at start w
 
 from __future__ import annotations
 
-from serve_app.settings.access import Scope, check_listen, read_api_keys, read_database_url, read_webhook_secret
+from serve_app.settings.access import (
+    Scope,
+    check_listen,
+    read_api_keys,
+    read_database_url,
+    read_hub_token,
+    read_webhook_secret,
+)
 from serve_app.settings.environment import ALIASES, export, upload_limit_bytes
 from serve_app.settings.loading import load_settings
 from serve_app.settings.paths import SettingInfo, settings_paths
@@ -18,6 +25,7 @@ from serve_app.settings.tree import (
     DecodingSettings,
     Device,
     HttpSettings,
+    HubSettings,
     JobSettings,
     LimitSettings,
     MediaSettings,
@@ -38,6 +46,7 @@ __all__ = [
     "DecodingSettings",
     "Device",
     "HttpSettings",
+    "HubSettings",
     "JobSettings",
     "LimitSettings",
     "MediaSettings",
@@ -55,6 +64,7 @@ __all__ = [
     "load_settings",
     "read_api_keys",
     "read_database_url",
+    "read_hub_token",
     "read_webhook_secret",
     "settings_paths",
     "upload_limit_bytes",

@@ -1,4 +1,4 @@
-"""Secrets by name: API keys, the database, webhooks; and that no stranger reaches the service by mistake."""
+"""Secrets by name: API keys, the database, the hub, webhooks; and that no stranger reaches the service by mistake."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from serve_app.errors import ConfigError
 from serve_app.settings.environment import environment
-from serve_app.settings.tree import AuthSettings, JobSettings, Settings, WebhookSettings
+from serve_app.settings.tree import AuthSettings, HubSettings, JobSettings, Settings, WebhookSettings
 
 SECRET_PREFIX = "whsec_"
 SECRET_BYTES = range(24, 65)  # what the Standard Webhooks specification asks for
@@ -68,6 +68,19 @@ def read_database_url(jobs: JobSettings, env: Mapping[str, str] | None = None) -
             " it looks like postgresql://user:password@host/name"
         )
     return url
+
+
+def read_hub_token(hub: HubSettings, env: Mapping[str, str] | None = None) -> str | None:
+    """
+    The token for private or gated repositories of the model hub; None if there is none.
+
+    Raises:
+        ConfigError: Its file cannot be read or is empty, it is no token, or the variable and the file differ.
+    """
+    token = _one_secret("hub.token", hub.token_env, hub.token_file, env)
+    if token is not None and not re.fullmatch(r"[!-~]+", token):  # it goes into a header
+        raise ConfigError(f"{_origin(hub.token_env, hub.token_file)} holds no token: it is one word, as hf_…")
+    return token
 
 
 def read_webhook_secret(webhooks: WebhookSettings, env: Mapping[str, str] | None = None) -> str | None:

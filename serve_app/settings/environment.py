@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from serve_app.errors import ConfigError
@@ -29,6 +30,8 @@ ALIASES: Mapping[str, str] = {
     "GPU_POLL_INTERVAL_SECS": "lifecycle.gpu_poll_interval_s",
     "RUST_LOG": "log_level",
 }
+
+MODEL_PATH = "WHISPER_MODEL_PATH"  # of a replaced system: the directory of the default model
 
 # Read by the commands that are clients of a service.
 CLIENT = frozenset({"RAYSCRIBE_URL", "RAYSCRIBE_API_KEY"})
@@ -102,6 +105,27 @@ def _json(path: str, value: str) -> Any:
         return json.loads(value)
     except ValueError as error:
         raise ConfigError(f"{path} from the environment must be JSON: {error}") from error
+
+
+def model_path(env: Mapping[str, str]) -> Path | None:
+    """
+    The directory of the default model, if the environment names one.
+
+    Raises:
+        ConfigError: It is a GGML file, or no absolute path.
+    """
+    value = env.get(MODEL_PATH, "").strip()
+    if not value:
+        return None
+    if value.endswith((".bin", ".gguf", ".ggml")):
+        raise ConfigError(
+            f"{MODEL_PATH} is the file {value}; rayscribe runs CTranslate2 models, which are directories, and no GGML files."
+            " Unset it and run `rayscribe models pull Systran/faster-whisper-large-v3`, or set it to the directory of a"
+            " model that `ct2-transformers-converter` made"
+        )
+    if not Path(value).is_absolute():
+        raise ConfigError(f"{MODEL_PATH} is {value}; it must be the absolute path of a directory")
+    return Path(value)
 
 
 def upload_limit_bytes(env: Mapping[str, str] | None = None) -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from serve_app.errors import ConfigError
-from serve_app.settings.environment import environment, overrides
+from serve_app.settings.environment import environment, model_path, overrides
 from serve_app.settings.paths import settings_paths
-from serve_app.settings.tree import Settings
+from serve_app.settings.tree import TINY_EN, Settings
 
 
 def load_settings(args: Mapping[str, Any], env: Mapping[str, str] | None = None) -> Settings:
@@ -24,6 +25,8 @@ def load_settings(args: Mapping[str, Any], env: Mapping[str, str] | None = None)
     tree = _copy(args)
     for path, value in overrides(environment(env)).items():
         _put(tree, path.split("."), value)
+    if (directory := model_path(environment(env))) is not None:
+        _put_default_model(tree, directory)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
@@ -49,3 +52,11 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
     tree[path[-1]] = value
+
+
+def _put_default_model(tree: dict[str, Any], directory: Path) -> None:
+    """The default model has its weights in a directory; if it has no name, the directory gives it one."""
+    models = tree.setdefault("models", {"tiny.en": TINY_EN.model_dump()})
+    model_id = tree.setdefault("default_model", directory.name)
+    if isinstance(models, dict) and isinstance(model_id, str):  # if not, validation says so
+        models[model_id] = {**(models.get(model_id) or {}), "source": str(directory), "revision": None}

@@ -43,7 +43,7 @@ def test_a_missing_wheel_names_the_package_to_install(tmp_path: Path) -> None:
 
 
 def test_an_offline_hub_model_that_was_never_downloaded_says_where_to_put_it(tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadFailed, match=r"offline is set and it is not in .*Download it there"):
+    with pytest.raises(ModelLoadFailed, match=r"offline is set and it is not in .*rayscribe models import"):
         find("Systran/faster-whisper-small", tmp_path)
 
 
