@@ -37,17 +37,21 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
-    def transcribe(self, path: Path) -> Heard:
+    def transcribe(self, path: Path, *, response_format: str = "json") -> Heard:
         """
-        The transcript of a file as `json`.
+        The transcript of a file.
+
+        Args:
+            response_format: Of those with a `text`; `verbose_json` has the service find the time of each word too.
 
         Raises:
             Refused: The service can't read the file.
             BenchFailed: The service answered with an error.
         """
         data = path.read_bytes()
+        form = {"model": self._model, "response_format": response_format}
         began = time.perf_counter()
-        answer = self._http.post(ROUTE, files={"file": (path.name, data)}, data={"model": self._model})
+        answer = self._http.post(ROUTE, files={"file": (path.name, data)}, data=form)
         took_s = time.perf_counter() - began
         return Heard(_text(answer), took_s)
 

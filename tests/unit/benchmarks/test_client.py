@@ -27,6 +27,8 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(500, b'{"error": {"message": "no luck"}}')
         elif b"strange" in body:
             self._answer(400, b'{"error": {"message": "not audio"}}')
+        elif b"verbose_json" in body:
+            self._answer(200, b'{"text": "Red fox with its times"}')
         elif b"stream" in body:
             events = [DELTA] if b"halting" in body else [DELTA, DONE]
             self._answer(200, b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events))
@@ -64,6 +66,10 @@ def test_a_transcript_comes_with_the_time_it_took(clients: dict[str, Client]) ->
 
     assert heard.text == "Red fox"
     assert heard.took_s > 0
+
+
+def test_a_transcript_is_asked_for_in_the_format_that_is_wanted(clients: dict[str, Client]) -> None:
+    assert clients["tiny.en"].transcribe(SAMPLE, response_format="verbose_json").text == "Red fox with its times"
 
 
 def test_the_first_delta_comes_before_the_end(clients: dict[str, Client]) -> None:
