@@ -45,6 +45,8 @@ class Expected:
     status: Status = Status.QUEUED
     attempts: int = 0
     token: str | None = None
+    begun: bool = False
+    got_on: bool = False  # a new chunk came in this attempt
     expires_s: float = 0.0
     not_before_s: float = 0.0
     chunks: set[tuple[int, int]] = field(default_factory=set)
@@ -55,8 +57,12 @@ class Expected:
     def end(self, status: Status) -> None:
         self.status, self.token = status, None
 
-    def requeue(self) -> None:
+    def requeue(self, *, excused: bool = False) -> None:
+        self.attempts -= excused and not self.got_on
         self.status, self.token, self.not_before_s = Status.QUEUED, None, 0.0
+
+    def fall_silent(self) -> None:
+        self.requeue(excused=self.token is not None and not self.begun)
 
 
 class Backend:
@@ -162,7 +168,7 @@ class JobStoreMachine(RuleBasedStateMachine):
         self.old_epoch, self.epoch = self.epoch, self.do(self.store.take_over())
         for job in self.jobs.values():
             if not job.status.ended:
-                job.requeue()
+                job.fall_silent()
 
     @precondition(lambda self: self.old_epoch is not None)
     @rule()
@@ -176,7 +182,7 @@ class JobStoreMachine(RuleBasedStateMachine):
         expired = [job for job in self.jobs.values() if job.token and job.expires_s <= self.clock.now_s]
         assert len(self.do(self.store.requeue_expired())) == len(expired)
         for job in expired:
-            job.requeue()
+            job.fall_silent()
 
     # Runners.
 
@@ -197,27 +203,30 @@ class JobStoreMachine(RuleBasedStateMachine):
         job.attempts += 1
         assert claim.attempt == job.attempts
         job.status, job.token, job.expires_s = Status.RUNNING, claim.lease.token, self.clock.now_s + LEASE_S
+        job.begun = job.got_on = False
         self.leases.append(claim.lease)
 
     @rule(data=st.data(), index=st.integers(0, 6), channel=st.integers(0, 1))
     def record(self, data: st.DataObject, index: int, channel: int) -> None:
         lease = self._any_lease(data)
         if job := self._write(lease, self.store.record(lease, chunk(index, channel=channel))):
+            if (channel, index) not in job.chunks:
+                job.begun = job.got_on = True
             job.chunks.add((channel, index))
 
     @rule(data=st.data())
     def extend(self, data: st.DataObject) -> None:
         lease = self._any_lease(data)
         if job := self._write(lease, self.store.extend(lease, lease_s=LEASE_S)):
-            job.expires_s = self.clock.now_s + LEASE_S
+            job.expires_s, job.begun = self.clock.now_s + LEASE_S, True
 
-    @rule(data=st.data(), wait_s=st.sampled_from([0, 5]))
-    def release(self, data: st.DataObject, wait_s: int) -> None:
+    @rule(data=st.data(), wait_s=st.sampled_from([0, 5]), excused=st.booleans())
+    def release(self, data: st.DataObject, wait_s: int, excused: bool) -> None:
         lease = self._any_lease(data)
         not_before_s = self.clock.now_s + wait_s if wait_s else 0.0
         not_before = FakeClock(not_before_s).utc() if wait_s else None
-        if job := self._write(lease, self.store.release(lease, not_before=not_before)):
-            job.requeue()
+        if job := self._write(lease, self.store.release(lease, not_before=not_before, excused=excused)):
+            job.requeue(excused=excused)
             job.not_before_s = not_before_s
 
     @rule(data=st.data(), works=st.booleans())
