@@ -7,6 +7,7 @@ from typing import Protocol
 from serve_app.models.protocols import Models
 from serve_app.models.types import ModelState, Reason
 from serve_app.testing import FakeClock, FakeModels
+from tests.unit.lifecycle.world import World, settled
 
 
 class House(Protocol):
@@ -32,3 +33,18 @@ class FakeHouse(House):
 
     def loads_begun(self, model_id: str) -> int:
         return self._begun
+
+
+class RegistryHouse(House):
+    def __init__(self) -> None:
+        self.world = World()
+        self.clock, self.models = self.world.clock, self.world.registry
+
+    async def becomes_ready(self, model_id: str) -> None:
+        await settled()
+        self.clock.advance(1)
+        ready = self.world.change(model_id, ModelState.READY)
+        await self.world.report(self.world.snapshot(model_id, ModelState.READY), changes=[ready])
+
+    def loads_begun(self, model_id: str) -> int:
+        return [call.model_id for call in self.world.holder.calls].count(model_id)

@@ -1,0 +1,244 @@
+"""The models of all replicas, as the Coordinator knows them: told by replicas, asked by the HTTP layer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from serve_app.errors import ModelNotFound, ModelNotReady, RayscribeError, Unavailable
+from serve_app.lifecycle.events import SLICE_S, ModelEvents
+from serve_app.lifecycle.fleet import Fleet, Told
+from serve_app.lifecycle.log import NumberedLog
+from serve_app.lifecycle.overview import NOT_BEGUN, Facts, Past, Wish, overview
+from serve_app.lifecycle.pins import Pin
+from serve_app.lifecycle.protocols import Clock, Holder, Sleep
+from serve_app.models.protocols import ModelReporter, Models
+from serve_app.models.types import (
+    SERVING,
+    ClusterModels,
+    ModelEvent,
+    ModelOverview,
+    ModelState,
+    Reason,
+    ReplicaReport,
+    UnloadOrder,
+)
+from serve_app.settings.lifecycle import LifecycleSettings
+
+logger = logging.getLogger(__name__)
+
+HOLD_S = 10.0  # a Coordinator that dies leaves no replica awake for longer
+AGAIN_S = 1.0  # after a hold that failed
+LOOK_S = 1.0  # how often silent replicas are looked for
+
+TOO_EARLY = (ModelNotReady, Unavailable)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    wish: Wish
+    task: asyncio.Task[None]
+
+
+class ModelRegistry(Models, ModelReporter):
+    """
+    Folds reports into one picture, numbers the changes, hands orders to replicas, and holds what is pinned.
+
+    Nothing of it is kept on a disk: after a start it knows what replicas tell within seconds.
+
+    Args:
+        catalogue: Ids of all models.
+        slice_s: How long a call of `events` or `orders` lasts.
+    """
+
+    def __init__(
+        self,
+        catalogue: Collection[str],
+        holder: Holder,
+        settings: LifecycleSettings,
+        clock: Clock,
+        sleep: Sleep = asyncio.sleep,
+        *,
+        slice_s: float = SLICE_S,
+    ) -> None:
+        self._holder = holder
+        self._settings = settings
+        self._clock = clock
+        self._sleep = sleep
+        self._slice_s = slice_s
+        started_at = clock()
+        self._past = {model_id: Past(started_at) for model_id in catalogue}
+        self._pins: dict[str, Pin] = {}
+        self._holds: dict[str, _Hold] = {}
+        self._fleet = Fleet()
+        self._orders: NumberedLog[UnloadOrder] = NumberedLog(started_at)
+        self._first_orders: dict[str, int] = {}  # by replica: those up to here are older than its first report
+        self._events = ModelEvents(started_at, self._overviews, slice_s=slice_s)
+
+    async def run(self) -> None:
+        """Look for replicas that fell silent, until cancelled; then nothing is held any more."""
+        try:
+            while True:
+                await self._sleep(LOOK_S)
+                self._tell(self._fleet.forget_silent(self._clock()))
+        finally:
+            holds = [hold.task for hold in self._holds.values()]
+            for task in holds:
+                task.cancel()
+            await asyncio.gather(*holds, return_exceptions=True)
+
+    # For the HTTP layer.
+
+    async def status(self) -> ClusterModels:
+        return ClusterModels(self._overviews(), self._fleet.gpus, self._clock())
+
+    async def overview(self, model_id: str) -> ModelOverview:
+        return self.look(model_id)
+
+    def look(self, model_id: str) -> ModelOverview:
+        """
+        As `overview`, for callers in this process.
+
+        Raises:
+            ModelNotFound: The catalogue has no such model.
+        """
+        if model_id not in self._past:
+            known = ", ".join(self._past)
+            raise ModelNotFound(f"There is no model {model_id}; the catalogue has {known}.", param="model")
+        return self._overview(model_id)
+
+    async def load(self, model_id: str, *, ttl_s: float | None = None) -> ModelOverview:
+        self.look(model_id)
+        self._pins[model_id] = Pin(self._clock(), ttl_s)
+        self._hold(model_id, Reason.LOAD)
+        return self._overview(model_id)
+
+    async def want(self, model_id: str) -> ModelOverview:
+        if self.look(model_id).state not in SERVING:
+            self._hold(model_id, Reason.REQUEST)
+        return self._overview(model_id)
+
+    async def unload(self, model_id: str, *, force: bool = False) -> ModelOverview:
+        self.look(model_id)
+        with self._telling(model_id):
+            self._pins.pop(model_id, None)
+            if hold := self._holds.pop(model_id, None):
+                hold.task.cancel()
+                self._ended(model_id, Reason.UNLOAD)
+            self._orders.add(lambda number: UnloadOrder(number, model_id, force))
+        return self._overview(model_id)
+
+    def events(self, *, after_seq: int | None) -> AsyncGenerator[ModelEvent, None]:
+        return self._events.follow(after_seq)
+
+    # For replicas.
+
+    async def report(self, report: ReplicaReport) -> None:
+        self._first_orders.setdefault(report.replica_id, self._orders.last)
+        for model in report.models:
+            if past := self._past.get(model.model_id):
+                self._past[model.model_id] = past.with_report(model)
+        self._tell(self._fleet.fold(report, self._clock()))
+
+    async def orders(self, replica_id: str, *, after: int | None) -> Sequence[UnloadOrder]:
+        # A number that this Coordinator has not reached is of one whose clock was ahead.
+        if after is None or after > self._orders.last:
+            after = self._first_orders.get(replica_id, self._orders.last)
+        return await self._orders.wait_after(after, self._slice_s)
+
+    # What follows.
+
+    def _tell(self, news: Sequence[Told]) -> None:
+        for its in news:
+            change = its.change
+            if change.state is ModelState.UNLOADED and (past := self._past.get(change.model_id)):
+                self._past[change.model_id] = replace(past, since=change.at, reason=change.reason)
+            self._events.add(
+                change.at, change.model_id, change.state, change.reason, replica_id=its.replica_id, error=change.error
+            )
+        for gone in self._first_orders.keys() - self._fleet.replica_ids:
+            del self._first_orders[gone]
+
+    def _hold(self, model_id: str, reason: Reason) -> None:
+        if model_id in self._holds:
+            return
+        with self._telling(model_id):
+            self._past[model_id] = replace(self._past[model_id], last_error=None)
+            # A context of its own: Serve cancels whatever was started in the context of a call that is cancelled.
+            task = asyncio.create_task(self._keep(model_id), context=contextvars.Context())
+            self._holds[model_id] = _Hold(Wish(self._clock(), reason), task)
+
+    async def _keep(self, model_id: str) -> None:
+        """Hold a model once, and then as long as it is pinned."""
+        try:
+            held = False
+            while not held or self._pinned_for_s(model_id) > 0:
+                held = await self._hold_once(model_id) or held
+            self._let_go(model_id, Reason.IDLE)
+        except RayscribeError as error:
+            logger.warning("model %s cannot be loaded: %s", model_id, error.message)
+            self._let_go(model_id, Reason.ERROR, error.message)
+
+    async def _hold_once(self, model_id: str) -> bool:
+        """Whether it was loaded."""
+        for_s = min(HOLD_S, self._pinned_for_s(model_id)) if model_id in self._pins else HOLD_S
+        try:
+            await self._holder.hold(model_id, for_s)
+        except TOO_EARLY as error:
+            logger.info("model %s could not be held: %s", model_id, error.message)
+        except RayscribeError:
+            raise
+        except Exception:
+            logger.exception("model %s could not be held", model_id)
+        else:
+            return True
+        await self._sleep(AGAIN_S)
+        return False
+
+    def _pinned_for_s(self, model_id: str) -> float:
+        until = self._overview(model_id).pinned_until
+        return (until - self._clock()).total_seconds() if until else 0.0
+
+    def _let_go(self, model_id: str, reason: Reason, error: str | None = None) -> None:
+        """A hold has ended by itself."""
+        with self._telling(model_id):
+            self._pins.pop(model_id, None)
+            self._holds.pop(model_id, None)
+            self._ended(model_id, reason, error)
+
+    def _ended(self, model_id: str, reason: Reason, error: str | None = None) -> None:
+        """If no replica began with what was held, this is how its load ended."""
+        if all(its.model.state in NOT_BEGUN for its in self._fleet.of(model_id)):
+            self._past[model_id] = replace(self._past[model_id], since=self._clock(), reason=reason, last_error=error)
+
+    @contextlib.contextmanager
+    def _telling(self, model_id: str) -> Iterator[None]:
+        """Tell subscribers when the model as a whole changes, where no replica does."""
+        before = self._overview(model_id).state
+        yield
+        after = self._overview(model_id)
+        if after.state is not before:
+            self._events.add(self._clock(), model_id, after.state, after.reason, error=after.last_error)
+
+    def _overviews(self) -> tuple[ModelOverview, ...]:
+        return tuple(map(self._overview, self._past))
+
+    def _overview(self, model_id: str) -> ModelOverview:
+        hold = self._holds.get(model_id)
+        facts = Facts(
+            model_id,
+            self._fleet.of(model_id),
+            self._past[model_id],
+            hold.wish if hold else None,
+            self._pins.get(model_id),
+        )
+        return overview(
+            facts,
+            self._clock(),
+            unloads_after_s=self._settings.unloads_after_s,
+            gpu_poll_interval_s=self._settings.gpu_poll_interval_s,
+        )
