@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -13,13 +13,13 @@ from serve_app.api.catalogue import check_can_do, find_model
 from serve_app.api.events import text_events
 from serve_app.api.forms import parse, read_form
 from serve_app.api.places import StackDep
-from serve_app.api.schemas import AudioForm, TranscriptionForm, TranslationForm, no_diarizer
+from serve_app.api.schemas import AudioForm, TranscriptionForm, TranslationForm
 from serve_app.api.services import Services, ServicesDep
 from serve_app.api.streams import EventStream, Relay, unless_gone
 from serve_app.api.uploads import media_of
 from serve_app.transcript.collect import collect
 from serve_app.transcript.protocols import MediaReference
-from serve_app.transcript.render import MEDIA_TYPES, Format, render
+from serve_app.transcript.render import MEDIA_TYPES, Format, no_diarizer, render
 from serve_app.transcript.types import TranscriptionOptions
 
 router = APIRouter(prefix="/v1/audio", tags=["audio"])
@@ -58,7 +58,8 @@ async def _received(
     model_id = find_model(services.settings, form.model)
     check_can_do(services.settings, model_id, form)
     media = await stack.enter_async_context(media_of(file, services))
-    return Order(form, form.options(services.settings, model_id), media)
+    options = form.options(services.settings, model_id)
+    return Order(form, replace(options, needs_channels=form.response_format is Format.DIARIZED_JSON), media)
 
 
 async def _whole(request: Request, services: Services, order: Order) -> Response:

@@ -15,7 +15,6 @@ from serve_app.api.job_events import JobEvents
 from serve_app.api.job_forms import read_submission
 from serve_app.api.job_schemas import ResultQuery, delivery_object
 from serve_app.api.places import StackDep, stream_place
-from serve_app.api.schemas import no_diarizer
 from serve_app.api.services import JobsDep, LimiterDep, ServicesDep
 from serve_app.api.streams import EventStream
 from serve_app.api.submitting import Submitter
@@ -23,7 +22,7 @@ from serve_app.api.tus import UploadsDep
 from serve_app.errors import DeliveryNotFound, InvalidRequest, JobNotFound
 from serve_app.jobs.job import JobDetails, JobQuery, Status
 from serve_app.jobs.rendering import job_object, transcript_of
-from serve_app.transcript.render import MEDIA_TYPES, Format, render, to_json
+from serve_app.transcript.render import MEDIA_TYPES, Format, no_diarizer, render, to_json
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(authorise)])
 

@@ -11,7 +11,7 @@ from serve_app.api.fields import Language, ServerVad, Strategy, Temperatures
 from serve_app.api.forms import Fields
 from serve_app.errors import InvalidRequest
 from serve_app.settings import Settings
-from serve_app.transcript.render import TIMED, Format, Layout
+from serve_app.transcript.render import TIMED, Format, Layout, no_diarizer
 from serve_app.transcript.subtitles import Lines
 from serve_app.transcript.types import Channels, DecodingOptions, SpeechOptions, Task, TranscriptionOptions
 
@@ -188,14 +188,6 @@ class TranscriptionForm(HintedForm, AudioForm):
             logprobs="logprobs" in self.include,
             lines=Lines(self.max_line_width, self.max_line_count),
         )
-
-
-def no_diarizer() -> InvalidRequest:
-    return InvalidRequest(
-        "diarized_json needs a file with one speaker on each of several channels, and `channels=separate`:"
-        " this service tells channels apart, not voices.",
-        param="response_format",
-    )
 
 
 def _ladder(temperature: float | tuple[float, ...], settings: Settings) -> tuple[float, ...]:

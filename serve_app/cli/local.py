@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serve_app.api.catalogue import check_can_do, find_model
 from serve_app.api.forms import parse
-from serve_app.api.schemas import AudioForm, TranscriptionForm, TranslationForm, no_diarizer
+from serve_app.api.schemas import AudioForm, TranscriptionForm, TranslationForm
 from serve_app.cli.backends import Backend, Report, Transcribed
 from serve_app.cli.wishes import OutputFormat, Task, Wishes
 from serve_app.engine.recognizer import BatchingRecognizer
@@ -17,7 +17,7 @@ from serve_app.pipeline.run import Pipeline
 from serve_app.settings import Settings
 from serve_app.transcript.collect import TranscriptCollector
 from serve_app.transcript.protocols import StoredMedia, Transcriber
-from serve_app.transcript.render import TIMED, render
+from serve_app.transcript.render import TIMED, no_diarizer, render
 from serve_app.transcript.types import ChunkTranscribed, Transcript, TranscriptionFinished, TranscriptionOptions
 
 

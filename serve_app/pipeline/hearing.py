@@ -13,6 +13,7 @@ from serve_app.pipeline.chunks import Chunker
 from serve_app.pipeline.records import EndOfSound, StartOfSound
 from serve_app.pipeline.speech import SpeechDetector
 from serve_app.transcript.protocols import MediaReference
+from serve_app.transcript.render import no_diarizer
 from serve_app.transcript.types import Channels, Chunk, Samples, SpeechOptions, TranscriptionOptions
 
 
@@ -52,6 +53,7 @@ class Hearing:
 
         Raises:
             MediaError: As `DecoderPool.decode`.
+            InvalidRequest: The file has one channel, and the options need several.
         """
         async with aclosing(self._decoders.decode(self._media, self._options.channels)) as blocks:
             async for block in blocks:
@@ -62,6 +64,8 @@ class Hearing:
                     yield chunk
 
     def _start(self, start: StartOfSound) -> None:
+        if self._options.needs_channels and start.channels < 2:
+            raise no_diarizer()
         self.declared_s = start.declared_s
         self._ears = [_Ear(self._options.speech, channel) for channel in range(start.channels)]
 

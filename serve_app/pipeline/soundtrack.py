@@ -29,7 +29,11 @@ BLOCK_FRAMES = 4096  # at 16 kHz; the resampler gathers the codec's small frames
 MAX_CHANNELS = 64
 MAX_ERRORS_IN_A_ROW = 200  # a damaged file is read on; one that never recovers is not
 
-NOT_AUDIO = "This is not an audio or video file, or it is too damaged to be read."
+NOT_AUDIO = (
+    "This is not an audio or video file, or it is too damaged to be read."
+    " Raw samples (PCM, mu-law, G.722) need a header: wrap them into WAV,"
+    " as `ffmpeg -f s16le -ar 16000 -ac 1 -i in.raw out.wav` does."
+)
 REFUSED = "This kind of file is not accepted; playlists and scripts that name other files never are."
 
 

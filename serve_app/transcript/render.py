@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from serve_app.errors import InvalidRequest
 from serve_app.transcript.languages import language_name
 from serve_app.transcript.subtitles import Lines, srt, vtt
 from serve_app.transcript.types import Segment, Task, TokenLogprob, Transcript, TranscriptWarning, Word
@@ -119,6 +120,14 @@ def _diarized_json(transcript: Transcript, layout: Layout) -> str:
         "segments": [_spoken(n, s) for n, s in enumerate(transcript.segments)],
     }
     return to_json(answer | _ending(transcript))
+
+
+def no_diarizer() -> InvalidRequest:
+    return InvalidRequest(
+        "diarized_json needs a file with one speaker on each of several channels, and `channels=separate`:"
+        " this service tells channels apart, not voices.",
+        param="response_format",
+    )
 
 
 def _ending(transcript: Transcript) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class TranscriptionOptions:
     channels: Channels = Channels.MIX
     condition_on_previous_text: bool = False
     multilingual: bool = False  # detect the language of each chunk
+    needs_channels: bool = False  # refuse a file that has only one, before anything is recognised
 
 
 @dataclass(frozen=True, slots=True)

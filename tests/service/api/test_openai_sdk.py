@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -95,6 +96,18 @@ async def test_channels_are_speakers_in_diarized_json(sdk: openai.AsyncOpenAI, t
 
     assert [s.speaker for s in answer.segments] == ["A", "B", "A"]
     assert answer.text == TEXT
+
+
+async def test_diarized_json_has_a_file_of_one_channel_refused_before_work(
+    sdk: openai.AsyncOpenAI, transcriber: FakeTranscriber
+) -> None:
+    for wanted in ("diarized_json", "json"):
+        with contextlib.suppress(openai.BadRequestError):
+            await sdk.audio.transcriptions.create(
+                file=FILE, model="whisper-1", response_format=wanted, extra_body={"channels": "separate"}
+            )
+
+    assert [options.needs_channels for _, options in transcriber.calls] == [True, False]
 
 
 @pytest.mark.parametrize("extra", [{}, {"channels": "separate"}])

@@ -42,6 +42,12 @@ async def test_what_is_not_audio_is_refused_with_a_sentence(decoders: DecoderPoo
     assert refused.value.message.endswith(".")
 
 
+async def test_samples_without_a_header_are_told_how_to_get_one(decoders: DecoderPool) -> None:
+    samples = (np.arange(SAMPLE_RATE_HZ) * 7919 % 4001).astype(np.int16)
+    with pytest.raises(InvalidAudio, match=r"wrap them into WAV, as `ffmpeg -f s16le .* does"):
+        await decode(decoders, inline(samples.tobytes()))
+
+
 @pytest.mark.parametrize("name", sorted(DAMAGED))
 async def test_damaged_files_give_what_they_hold_and_say_so(decoders: DecoderPool, name: str) -> None:
     decoded = await decode(decoders, stored(HOSTILE / name))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve_app.errors import InvalidAudio, RecognizerUnavailable
+from serve_app.errors import InvalidAudio, InvalidRequest, RecognizerUnavailable
 from serve_app.pipeline.decode import DecoderPool
 from serve_app.pipeline.run import Pipeline
 from serve_app.testing import FakeRecognizer
@@ -249,3 +249,15 @@ async def test_an_error_of_the_recogniser_cancels_the_rest_and_is_raised(
 async def _read(events: object) -> None:
     async for _ in events:  # type: ignore[attr-defined]
         pass
+
+
+async def test_a_file_of_one_channel_is_refused_before_anything_is_recognised(
+    decoders: DecoderPool, parts: InlineMedia
+) -> None:
+    recognizer = Controlled(lambda _: None)
+    options = replace(ENGLISH, channels=Channels.SEPARATE, needs_channels=True)
+    with pytest.raises(InvalidRequest, match="one speaker on each of several channels") as refused:
+        await transcribe(Pipeline(recognizer, decoders), parts, options)
+
+    assert refused.value.param == "response_format"
+    assert recognizer.most == 0
