@@ -12,10 +12,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve_app.api.body_budget import BodyBudget
 from serve_app.api.limits import BodyLimit
 from serve_app.api.memory import GiveBackMemory
 from serve_app.api.middleware import RequestIds
-from serve_app.settings import upload_limit_bytes
+from serve_app.settings import upload_limit_bytes, uploads_limit_bytes
 
 STEERING = frozenset(
     {
@@ -51,6 +52,7 @@ def proxy_middlewares() -> list[Middleware]:
     return [
         Middleware(RequestIds),
         Middleware(CleanHeaders),
+        Middleware(BodyBudget, total_bytes=uploads_limit_bytes(), max_bytes=upload_limit_bytes()),
         Middleware(BodyLimit, max_bytes=upload_limit_bytes()),
         Middleware(GiveBackMemory),
     ]

@@ -66,6 +66,7 @@ def local_ray(config: ConfigFile) -> Iterator[None]:
             "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.api.edge:proxy_middlewares",
             # The proxy reads its limit from the environment, because Serve gives it no settings.
             "RAYSCRIBE_LIMITS__MAX_UPLOAD_BYTES": str(config.settings.limits.max_upload_bytes),
+            "RAYSCRIBE_LIMITS__MAX_UPLOADS_BYTES": str(config.settings.limits.max_uploads_bytes),
         }
     )
     logging.getLogger("ray.serve").setLevel(logging.WARNING)

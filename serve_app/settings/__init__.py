@@ -15,7 +15,7 @@ from serve_app.settings.access import (
     read_hub_token,
     read_webhook_secret,
 )
-from serve_app.settings.environment import ALIASES, export, upload_limit_bytes
+from serve_app.settings.environment import ALIASES, export, upload_limit_bytes, uploads_limit_bytes
 from serve_app.settings.loading import load_settings
 from serve_app.settings.paths import SettingInfo, settings_paths
 from serve_app.settings.tree import (
@@ -68,4 +68,5 @@ __all__ = [
     "read_webhook_secret",
     "settings_paths",
     "upload_limit_bytes",
+    "uploads_limit_bytes",
 ]

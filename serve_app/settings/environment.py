@@ -138,6 +138,12 @@ def upload_limit_bytes(env: Mapping[str, str] | None = None) -> int:
     return int(environment(env).get(name, LimitSettings().max_upload_bytes))
 
 
+def uploads_limit_bytes(env: Mapping[str, str] | None = None) -> int:
+    """`limits.max_uploads_bytes` as the environment has it; likewise."""
+    name = settings_paths()["limits.max_uploads_bytes"].variable
+    return int(environment(env).get(name, LimitSettings().max_uploads_bytes))
+
+
 def export(values: Mapping[str, str]) -> None:
     """Give processes that this one starts environment variables; a name that is set already keeps its value."""
     for name, value in values.items():

@@ -85,6 +85,8 @@ class AuthSettings(Section):
 class LimitSettings(Section):
     max_upload_bytes: Count = 100 * 1024 * 1024
     """Largest request body, in bytes."""
+    max_uploads_bytes: Count = 1024 * 1024 * 1024
+    """Request bodies that the proxy holds at once, in bytes; one more is answered 503 with `Retry-After`."""
     upload_idle_s: Positive = 60.0
     """A request whose body stops coming for so long is answered 408 and gives its place back, in seconds."""
     max_audio_s: Positive = 4 * 3600.0
