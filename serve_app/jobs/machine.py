@@ -218,9 +218,13 @@ def ended(
     return replace(_telling(record, (status.value, told), now=now), delivery=_delivery(job, now))
 
 
-def awaits(delivery: Delivery, outcome: Delivery) -> bool:
-    """Whether a delivery takes the outcome of an attempt: one that was sent again by hand counts from nought."""
-    return delivery.status is DeliveryStatus.PENDING and delivery.attempts >= outcome.attempts - 1
+def awaits(delivery: Delivery, tried: Delivery) -> bool:
+    """Whether a delivery takes the outcome of an attempt: one that was sent again by hand meanwhile is due at another instant."""
+    return (
+        delivery.status is DeliveryStatus.PENDING
+        and delivery.attempts == tried.attempts
+        and delivery.next_attempt_at == tried.next_attempt_at
+    )
 
 
 def resent(delivery: Delivery, now: datetime) -> Delivery:

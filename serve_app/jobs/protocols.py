@@ -237,9 +237,12 @@ class JobStore(Protocol):
         """
         ...
 
-    async def update_delivery(self, delivery: Delivery) -> None:
+    async def update_delivery(self, tried: Delivery, outcome: Delivery) -> None:
         """
-        Keep the outcome of an attempt.
+        Keep what became of a delivery by an attempt.
+
+        Args:
+            tried: As it was before the attempt.
 
         One that was purged, or ended, or was sent again by hand meanwhile, stays as it is, which is no error.
         """

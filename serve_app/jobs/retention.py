@@ -70,8 +70,11 @@ class Retention:
         """
         Delete audio that no job refers to: of requests and uploads whose process died.
 
-        Audio that is older than all that the store knows may be of jobs in a store whose place it took, so it stays.
+        Audio that is older than all that the store knows may be of jobs in a store whose place it took, so it stays. And none
+        goes soon after a start: a backup that was put in place knows nothing of later jobs, and may be taken away again.
         """
+        if (self._clock() - self._since).total_seconds() < ORPHAN_S:
+            return
         with _tried_again():
             orphans = [m for m in await self._media.older_than(ORPHAN_S) if not await self._store.holds(m)]
             if orphans:

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from weakref import WeakValueDictionary
 
 import httpx
 from standardwebhooks.webhooks import Webhook
@@ -17,6 +16,7 @@ from serve_app.errors import InvalidRequest, JobNotFound, StoreUnavailable
 from serve_app.jobs.clock import wall_clock
 from serve_app.jobs.hub import ENDED, Hub
 from serve_app.jobs.job import Delivery, DeliveryStatus
+from serve_app.jobs.places import FairPlaces
 from serve_app.jobs.protocols import Clock, JobStore, Sleep
 from serve_app.media.outbound import MAX_REDIRECTS, failure
 from serve_app.settings import WebhookSettings
@@ -72,8 +72,7 @@ class Deliverer:
         self._clock = clock
         self._wall = wall
         self._sleep = sleep
-        self._places = asyncio.Semaphore(AT_ONCE)
-        self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._places = FairPlaces(AT_ONCE, settings.max_per_host)
         self._at_work: dict[str, asyncio.Task[None]] = {}
         self._hub = Hub()
 
@@ -128,7 +127,7 @@ class Deliverer:
 
     async def _work_on(self, delivery: Delivery) -> None:
         try:
-            async with self._place_of(_host(delivery)), self._places:
+            async with self._places.of(_host(delivery)):
                 await self._attempt(delivery)
         except JobNotFound:
             return  # purged, and its deliveries with it
@@ -140,13 +139,10 @@ class Deliverer:
         finally:
             del self._at_work[delivery.delivery_id]
 
-    def _place_of(self, host: str) -> asyncio.Semaphore:
-        return self._hosts.setdefault(host, asyncio.Semaphore(self._settings.max_per_host))
-
     async def _attempt(self, delivery: Delivery) -> None:
         outcome = await self._post(delivery, await self._body_of(delivery.job_id))
         after = attempted(delivery, outcome, self._clock())
-        await self._store.update_delivery(after)
+        await self._store.update_delivery(delivery, after)
         if after.status is DeliveryStatus.DELIVERED:
             self._hub.delivered(after.job_id)
         if after.status is DeliveryStatus.EXHAUSTED:

@@ -230,10 +230,10 @@ class InMemoryJobStore(JobStore):
         due = [delivery for delivery in self._pending() if (delivery.next_attempt_at or now) <= now]
         return sorted(due, key=lambda d: d.next_attempt_at or now)[:limit]
 
-    async def update_delivery(self, delivery: Delivery) -> None:
-        kept = self._jobs.get(delivery.job_id)
-        if kept and machine.awaits(kept.deliveries[delivery.delivery_id], delivery):
-            self._keep(delivery)
+    async def update_delivery(self, tried: Delivery, outcome: Delivery) -> None:
+        kept = self._jobs.get(tried.job_id)
+        if kept and machine.awaits(kept.deliveries[tried.delivery_id], tried):
+            self._keep(outcome)
 
     async def resend(self, job_id: str, delivery_id: str, owner: Owner = None) -> Delivery:
         kept = self._visible(job_id, owner)

@@ -172,9 +172,13 @@ async def keep(tx: AsyncConnection, change: Change) -> None:
         await tx.execute(deliveries.insert().values(rows.delivery_row(change.delivery)))
 
 
-def awaits(outcome: Delivery) -> ColumnElement[bool]:
+def awaits(tried: Delivery) -> ColumnElement[bool]:
     """See `machine.awaits`."""
-    return (deliveries.c.status == DeliveryStatus.PENDING) & (deliveries.c.attempts >= outcome.attempts - 1)
+    return (
+        (deliveries.c.status == DeliveryStatus.PENDING)
+        & (deliveries.c.attempts == tried.attempts)
+        & (deliveries.c.next_attempt_at == tried.next_attempt_at)
+    )
 
 
 async def keep_delivery(tx: AsyncConnection, delivery: Delivery, only: ColumnElement[bool] | None = None) -> None:

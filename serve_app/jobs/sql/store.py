@@ -310,9 +310,9 @@ class SqlJobStore(JobStore):
             return [rows.delivery_of(row) for row in await tx.execute(due)]
 
     @uncut
-    async def update_delivery(self, delivery: Delivery) -> None:
+    async def update_delivery(self, tried: Delivery, outcome: Delivery) -> None:
         async with self._database.writing() as tx:
-            await statements.keep_delivery(tx, delivery, statements.awaits(delivery))
+            await statements.keep_delivery(tx, outcome, statements.awaits(tried))
 
     @uncut
     async def resend(self, job_id: str, delivery_id: str, owner: Owner = None) -> Delivery:

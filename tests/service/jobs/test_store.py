@@ -721,7 +721,7 @@ class TestDeliveries:
         await store.cancel("a")
         (delivery,) = await store.due_deliveries(epoch, limit=9)
         later = replace(delivery, attempts=1, next_attempt_at=clock.utc() + timedelta(seconds=1), response_status=500)
-        await store.update_delivery(later)
+        await store.update_delivery(delivery, later)
 
         assert list(await store.due_deliveries(epoch, limit=9)) == []
         clock.advance(1)
@@ -734,7 +734,7 @@ class TestDeliveries:
         await store.cancel("a")
         (delivery,) = await store.due_deliveries(epoch, limit=9)
         exhausted = replace(delivery, status=DeliveryStatus.EXHAUSTED, attempts=1, next_attempt_at=None, error="no")
-        await store.update_delivery(exhausted)
+        await store.update_delivery(delivery, exhausted)
         assert list(await store.due_deliveries(epoch, limit=9)) == []
         clock.advance(60)
         resent = await store.resend("a", delivery.delivery_id, ALICE)
@@ -742,17 +742,19 @@ class TestDeliveries:
         assert resent == replace(delivery, next_attempt_at=clock.utc())
         assert list(await store.due_deliveries(epoch, limit=9)) == [resent]
 
+    @pytest.mark.parametrize("attempts", [0, 1])
     async def test_delivery_that_is_resent_during_an_attempt_is_still_to_be_made(
-        self, store: JobStore, epoch: int
+        self, store: JobStore, epoch: int, clock: FakeClock, attempts: int
     ) -> None:
         await store.submit(new_job("a", webhook_url=HOOK))
         await store.cancel("a")
         (delivery,) = await store.due_deliveries(epoch, limit=9)
-        await store.update_delivery(replace(delivery, attempts=1))
+        tried = replace(delivery, attempts=attempts)
+        await store.update_delivery(delivery, tried)
+        clock.advance(1)
         resent = await store.resend("a", delivery.delivery_id)
-        await store.update_delivery(
-            replace(delivery, status=DeliveryStatus.EXHAUSTED, attempts=2, next_attempt_at=None)
-        )
+        over = replace(tried, status=DeliveryStatus.EXHAUSTED, attempts=attempts + 1, next_attempt_at=None)
+        await store.update_delivery(tried, over)
 
         assert list(await store.due_deliveries(epoch, limit=9)) == [resent]
 
@@ -767,7 +769,7 @@ class TestDeliveries:
         await store.cancel("a")
         (delivery,) = await store.due_deliveries(epoch, limit=9)
         await store.purge("a")
-        await store.update_delivery(delivery)
+        await store.update_delivery(delivery, delivery)
 
         assert list(await store.due_deliveries(epoch, limit=9)) == []
 

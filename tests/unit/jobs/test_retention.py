@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +11,7 @@ import pytest
 
 from serve_app.errors import JobNotFound, MediaUnavailable
 from serve_app.jobs.job import DeliveryStatus
-from serve_app.jobs.retention import AT_ONCE, GRACE_S
+from serve_app.jobs.retention import AT_ONCE, GRACE_S, ORPHAN_S
 from serve_app.testing import FakeClock, InMemoryJobStore, InMemoryMediaStore
 from serve_app.transcript.protocols import StoredMedia
 from tests.unit.jobs.coordination import House, Shared, settled
@@ -209,7 +210,7 @@ async def test_zero_retention_forgets_a_result_that_a_webhook_delivered() -> Non
 
     await house.retention.sweep()
     before = (await house.job(job_id)).forgotten
-    await house.store.update_delivery(replace(delivery, status=DeliveryStatus.DELIVERED))
+    await house.store.update_delivery(delivery, replace(delivery, status=DeliveryStatus.DELIVERED))
     house.hub.delivered(job_id)
     await house.retention.sweep()
 
@@ -226,7 +227,7 @@ async def test_zero_retention_keeps_a_result_that_was_fetched_while_a_webhook_st
     house.clock.advance(GRACE_S)
     await house.retention.sweep()
     before = await house.store.chunks(job_id)
-    await house.store.update_delivery(replace(delivery, status=DeliveryStatus.EXHAUSTED))
+    await house.store.update_delivery(delivery, replace(delivery, status=DeliveryStatus.EXHAUSTED))
     await house.retention.sweep()
 
     assert before != ()
@@ -240,7 +241,7 @@ async def test_zero_retention_finds_what_was_delivered_before_the_process_began_
     house.clock.advance(1)
     job_id = await done_job(house, webhook_url="https://example.org/hook")
     (delivery,) = await house.store.deliveries(job_id)
-    await house.store.update_delivery(replace(delivery, status=DeliveryStatus.DELIVERED))
+    await house.store.update_delivery(delivery, replace(delivery, status=DeliveryStatus.DELIVERED))
 
     await House(house.shared, zero_retention=True).retention.sweep()
 
@@ -289,10 +290,28 @@ async def test_orphans_of_an_earlier_process_go_when_the_store_knows_an_older_jo
     house.clock.advance(1)
     await house.media.save(_blocks())
     house.clock.advance(DAY_S)
+    house = House(house.shared)
+    house.clock.advance(ORPHAN_S)
 
-    await House(house.shared).retention.delete_orphans()
+    await house.retention.delete_orphans()
 
     assert house.media.files == {}
+
+
+async def test_no_orphans_go_soon_after_a_start_because_the_store_may_be_a_backup() -> None:
+    house = aged(keep_jobs_s=7 * DAY_S)
+    await done_job(house)
+    await house.retention.sweep()
+    backup = copy.deepcopy(house.store._jobs)
+    later = await house.submit()
+    house.clock.advance(DAY_S)
+    store, house.store._jobs = house.store._jobs, backup
+
+    await House(house.shared).retention.delete_orphans()
+    house.store._jobs = store
+
+    async with house.dispatching():
+        assert (await house.follow(later))[-1].kind == "done"
 
 
 async def test_only_audio_older_than_an_hour_is_an_orphan() -> None:
@@ -304,6 +323,7 @@ async def test_only_audio_older_than_an_hour_is_an_orphan() -> None:
             return []
 
     house = House(Shared(media=Noting))
+    house.clock.advance(ORPHAN_S)
 
     await house.retention.delete_orphans()
 

@@ -332,6 +332,47 @@ async def test_any_number_of_deliveries_to_a_dead_host_hold_no_other_host_up() -
         assert await delivered(post, alive)
 
 
+async def test_eight_hosts_that_time_out_leave_places_for_the_others() -> None:
+    async def dead(request: httpx.Request) -> httpx.Response:
+        if request.url.host.startswith("dead"):
+            await asyncio.Event().wait()
+        return httpx.Response(200)
+
+    async with posting(receive=dead) as post:
+        for n in range(8):
+            for _ in range(10):
+                await post.ended_job(f"https://dead-{n}.example/")
+        await post.deliverer.deliver_due(post.epoch)
+        await settled()
+        alive = [await post.ended_job(f"https://alive-{n}.example/") for n in range(10)]
+        await post.deliverer.deliver_due(post.epoch)
+        await settled()
+
+        assert [await delivered(post, job_id) for job_id in alive] == [True] * 10
+
+
+async def test_one_that_is_sent_again_by_hand_during_its_first_attempt_is_sent_again() -> None:
+    answer = asyncio.Event()
+
+    async def slow_once(request: httpx.Request) -> httpx.Response:
+        if len(post.heard) == 1:
+            await answer.wait()
+        return httpx.Response(410 if len(post.heard) == 1 else 200)
+
+    async with posting(receive=slow_once) as post:
+        job_id = await post.ended_job()
+        await post.deliverer.deliver_due(post.epoch)
+        await settled()
+        post.clock.advance(1)
+        await post.store.resend(job_id, (await post.delivery_of(job_id)).delivery_id)
+        answer.set()
+        await post.deliverer.settle()
+        await post.deliver()
+
+        assert await delivered(post, job_id)
+    assert len(post.heard) == 2
+
+
 async def test_what_was_on_its_way_when_a_process_died_is_sent_again_under_its_id() -> None:
     hangs = asyncio.Event()
 
@@ -368,7 +409,7 @@ async def test_a_purged_job_is_no_longer_told() -> None:
 async def test_while_the_store_keeps_no_outcome_a_receiver_does_not_hear_the_same_again_and_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def full(_: Delivery) -> None:
+    async def full(*_: Delivery) -> None:
         raise StoreUnavailable("The disk is full.")
 
     async with posting() as post:
