@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from serve_app.api.limits import RequestLimiter
 from serve_app.jobs.clock import wall_clock
 from serve_app.jobs.protocols import Clock, Jobs, Sleep, UrlFetcher
+from serve_app.models.protocols import Models
 from serve_app.settings import Scope, Settings
 from serve_app.transcript.protocols import MediaStore, Transcriber
 
@@ -46,6 +47,8 @@ class Services:
     now: Clock = wall_clock
     """Aware UTC."""
     sleep: Sleep = asyncio.sleep
+    models: Models | None = None
+    """States of models, and who loads and unloads them; None: this service does not know them."""
 
 
 def services(request: Request) -> Services:
