@@ -1,4 +1,4 @@
-"""Models in memory: what one is, and keeping those that were asked for."""
+"""Models in memory: what one is, and where they come from."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import tokenizers
 from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.tokenizer import _LANGUAGE_CODES, Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens
 
+from serve_app.models.types import PlacementChoice
 from serve_app.transcript.types import Engine, Task
 
 ENGLISH = "en"
@@ -29,12 +30,14 @@ class LoadedModel:
         vocabulary: Hugging Face tokenizer.
         extractor: Log-mel features with as many bands as the model wants.
         engine: What results say about it.
+        choice: Why it runs where it does.
     """
 
     whisper: Any  # ctranslate2.models.Whisper, which has no types
     vocabulary: tokenizers.Tokenizer
     extractor: FeatureExtractor
     engine: Engine
+    choice: PlacementChoice | None = None
     _voices: dict[tuple[str, Task], Tokenizer] = field(default_factory=dict)
 
     @cached_property
@@ -65,6 +68,36 @@ class LoadedModel:
 def is_out_of_memory(error: BaseException) -> bool:
     """CTranslate2 raises RuntimeError for everything; only its words tell."""
     return isinstance(error, MemoryError) or "out of memory" in str(error)
+
+
+class Loader(Protocol):
+    """Where models come from; every call blocks."""
+
+    def weigh(self, model_id: str) -> int:
+        """
+        Fetch a model's files if need be; gives what it needs of the GPU, in bytes, 0 on a CPU.
+
+        Raises:
+            ModelLoadFailed, PullFailed: It cannot be had; says what to do.
+        """
+        ...
+
+    def load(self, model_id: str, *, on_cpu: bool = False) -> LoadedModel:
+        """
+        Read a model into memory and decode once with it.
+
+        Args:
+            on_cpu: Though there is a GPU.
+
+        Raises:
+            ModelLoadFailed: It cannot be loaded here; says what to do.
+            OutOfMemory: The device has no room for it.
+        """
+        ...
+
+    def measured(self, model_id: str, taken_bytes: int) -> int:
+        """Tell what a load took of the GPU; gives what the model needs, by that."""
+        ...
 
 
 class ModelShelf:

@@ -1,0 +1,272 @@
+"""Models in memory, kept by the rules of `Residents`: whoever wants one waits for it, and what nobody wants goes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from serve_app.engine.models import LoadedModel, Loader
+from serve_app.engine.porter import Porter
+from serve_app.engine.reports import Reports
+from serve_app.engine.resident import Action, Grant, Refuse, Ticket
+from serve_app.engine.residents import Residents
+from serve_app.engine.weights import Weights
+from serve_app.errors import OutOfMemory, RayscribeError, RecognizerUnavailable
+from serve_app.models.protocols import Gpu
+from serve_app.models.types import GpuMemory, ModelSnapshot, Reason, ReplicaReport, UnloadOrder
+from serve_app.settings.lifecycle import LifecycleSettings
+
+T = TypeVar("T")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True, eq=False)
+class _Caller:
+    """Who asked for a model: waits for it until `model` is set, and has it then."""
+
+    ticket: Ticket
+    model: asyncio.Future[LoadedModel]
+    task: asyncio.Task[Any] | None
+    revoked: RayscribeError | None = None
+
+
+class ModelKeeper:
+    """
+    The models of one replica. To be used from one event loop.
+
+    Args:
+        loader: Where models come from.
+        settings: The rules.
+        gpu: The device, if its memory can be asked.
+        on_gpu: Whether models run on a GPU; None: if there is `gpu`.
+        replica_id: In reports.
+        executor: Where loads and all else that blocks is done; None makes one.
+        now: A clock in seconds.
+        utc: The same as an instant; asked once.
+        sleep: Waits for seconds of that clock.
+    """
+
+    def __init__(
+        self,
+        loader: Loader,
+        settings: LifecycleSettings | None = None,
+        *,
+        gpu: Gpu | None = None,
+        on_gpu: bool | None = None,
+        replica_id: str = "",
+        executor: Executor | None = None,
+        now: Callable[[], float] = time.monotonic,
+        utc: Callable[[], datetime] = _utc_now,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        settings = settings or LifecycleSettings()
+        self._on_gpu = gpu is not None if on_gpu is None else on_gpu
+        self._residents = Residents(settings, on_gpu=self._on_gpu)
+        self._weights = Weights(loader, gpu)
+        self._reports = Reports(replica_id, utc(), now())
+        # Eight, because a load may be a download, and must not keep others from being freed.
+        executor = executor or ThreadPoolExecutor(max_workers=8, thread_name_prefix="models")
+        self._porter = Porter(
+            self._residents,
+            self._weights,
+            executor,
+            gpu=gpu,
+            on_gpu=self._on_gpu,
+            residue_bytes=settings.unload_residue_bytes,
+            now=now,
+            ended=self._turn,
+        )
+        self._now = now
+        self._sleep = sleep
+        self._callers: dict[Ticket, _Caller] = {}
+        self._alarm: asyncio.Task[None] | None = None
+        self._alarm_at: float | None = None
+        self._is_closed = False
+
+    @property
+    def must_recycle(self) -> bool:
+        """Memory that was freed did not come back, so the process is to be replaced."""
+        return self._porter.found_residue
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set while there are changes that no taken report told."""
+        return self._reports.changed
+
+    @asynccontextmanager
+    async def lease(self, model_id: str, transcription: str = "") -> AsyncIterator[LoadedModel]:
+        """
+        Use a model, loaded first if need be, for as long as the context is open. Cancelling a wait cancels no load.
+
+        Args:
+            transcription: When the model drains, transcriptions that had it go on.
+
+        Raises:
+            ModelLoadFailed, PullFailed, OutOfMemory: It cannot be loaded here. Where others hold the GPU's memory it is waited for.
+            ModelNotReady: It was unloaded by force, also while the context is open.
+            RecognizerUnavailable: The keeper is closed.
+        """
+        async with self._asking(model_id, Reason.REQUEST, transcription) as caller:
+            yield await caller.model
+
+    async def use(self, model_id: str, work: Callable[[LoadedModel], Awaitable[T]], *, transcription: str = "") -> T:
+        """
+        Work with a model; when the GPU's memory runs out, again as soon as the model could be loaded again.
+
+        Raises:
+            ModelLoadFailed, PullFailed, OutOfMemory, ModelNotReady, RecognizerUnavailable: As `lease`.
+            Exception: Whatever `work` raises.
+        """
+        while True:
+            async with self._asking(model_id, Reason.REQUEST, transcription) as caller:
+                model = await caller.model
+                try:
+                    return await work(model)
+                except OutOfMemory as error:
+                    if not self._on_gpu or self._residents[model_id].on_cpu:
+                        raise
+                    self._residents.ran_out_of_memory(caller.ticket, error.message, self._now())
+
+    @contextmanager
+    def at_work(self, model_id: str) -> Iterator[None]:
+        """Keep the weights for a batch, which runs to its end also when all who asked for it have gone."""
+        self._residents.begin_work(model_id)
+        try:
+            yield
+        finally:
+            self._residents.end_work(model_id, self._now())
+            self._turn()
+
+    @asynccontextmanager
+    async def hold(self, model_id: str, cause: Reason = Reason.LOAD) -> AsyncIterator[None]:
+        """
+        Load a model, and keep idleness away from it for as long as the context is open.
+
+        Raises:
+            ModelLoadFailed, PullFailed, OutOfMemory, RecognizerUnavailable: As `lease`.
+            ModelNotReady: It was unloaded before it was loaded.
+        """
+        async with self._asking(model_id, cause, holds=True) as caller:
+            await caller.model
+            yield
+
+    async def preload(self, model_ids: Sequence[str]) -> None:
+        """
+        Load models before they are needed, side by side.
+
+        Raises:
+            ModelLoadFailed, PullFailed, OutOfMemory, RecognizerUnavailable: As `lease`.
+        """
+        await asyncio.gather(*(_enter(self.hold(model_id, Reason.PRELOAD)) for model_id in model_ids))
+
+    def unload(self, order: UnloadOrder) -> None:
+        """Free a model as soon as nobody uses it; by force, take it from all who do and from all who wait for it."""
+        self._residents.unload(order.model_id, self._now(), force=order.force)
+        self._turn()
+
+    def snapshot(self) -> tuple[ModelSnapshot, ...]:
+        """All models that there ever were, as they are now."""
+        return self._reports.snapshot(self._residents)
+
+    async def report(self, number: int, *, stopping: bool = False) -> ReplicaReport:
+        """What there is to tell, with the changes since the last report that was `taken`."""
+        gpu = None if self._is_closed else await self._porter.memory_if_known()
+        return self._reports.report(number, self._residents, gpu, stopping=stopping)
+
+    def taken(self, number: int) -> None:
+        """A report has arrived."""
+        self._reports.taken(number)
+
+    async def close(self) -> None:
+        """Send away all who wait, and free the models; what loads still is dropped when it has ended."""
+        if self._is_closed:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._residents.stop(self._now())
+        self._turn()
+        self._is_closed = True
+        self._porter.close()
+        await asyncio.to_thread(self._weights.clear)
+
+    @asynccontextmanager
+    async def _asking(
+        self, model_id: str, cause: Reason, transcription: str = "", *, holds: bool = False
+    ) -> AsyncIterator[_Caller]:
+        if self._is_closed:
+            raise RecognizerUnavailable("The recogniser is stopping.")
+        ticket = self._residents.ask(model_id, self._now(), cause=cause, transcription=transcription, holds=holds)
+        caller = _Caller(ticket, asyncio.get_running_loop().create_future(), asyncio.current_task())
+        self._callers[ticket] = caller
+        self._turn()
+        try:
+            yield caller
+        except asyncio.CancelledError:
+            if caller.revoked is None or _is_cancelled_besides(caller.task):
+                raise
+            raise caller.revoked from None
+        finally:
+            del self._callers[ticket]
+            self._residents.leave(ticket, self._now())
+            self._turn()
+
+    def _turn(self, memory: GpuMemory | None = None) -> None:
+        """Do what there is to do now."""
+        if self._is_closed:
+            return
+        for action in self._residents.decide(self._now(), memory):
+            self._carry_out(action)
+        self._reports.add(self._residents.take_changes())
+        self._set_alarm()
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Grant(ticket):
+                model = self._callers[ticket].model
+                if not model.done():  # its caller was cancelled, and will leave
+                    model.set_result(self._weights[ticket.model_id])
+            case Refuse(ticket, error):
+                self._refuse(self._callers[ticket], error)
+            case _:
+                self._porter.start(action)
+
+    def _refuse(self, caller: _Caller, error: RayscribeError) -> None:
+        if not caller.model.done():
+            caller.model.set_exception(error)
+        elif caller.task is not None:
+            caller.revoked = error
+            caller.task.cancel()
+
+    def _set_alarm(self) -> None:
+        due = self._residents.due(self._now())
+        # One that rings too early only sets the next.
+        if due is None or (self._alarm_at is not None and self._alarm_at <= due):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = due
+        self._alarm = asyncio.create_task(self._ring(due))
+
+    async def _ring(self, due: float) -> None:
+        await self._sleep(max(0.0, due - self._now()))
+        self._alarm, self._alarm_at = None, None
+        self._turn()
+
+
+def _is_cancelled_besides(task: asyncio.Task[Any] | None) -> bool:
+    """Whether somebody else cancelled a task too, that we have cancelled."""
+    return task is not None and task.uncancel() > 0
+
+
+async def _enter(context: AbstractAsyncContextManager[None]) -> None:
+    async with context:
+        pass

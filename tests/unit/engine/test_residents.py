@@ -1,0 +1,420 @@
+"""Which model is loaded, parked and freed when, and who gets it."""
+
+from __future__ import annotations
+
+import pytest
+
+from serve_app.engine.resident import Free, Load, Park
+from serve_app.errors import ModelLoadFailed, ModelNotReady
+from serve_app.models.types import ModelState
+from serve_app.settings.lifecycle import LifecycleSettings
+from serve_app.testing.gpu import GIB
+
+from .world import World
+
+
+def world(*, on_gpu: bool = True, **rules: object) -> World:
+    return World(LifecycleSettings(**rules), on_gpu=on_gpu)  # type: ignore[arg-type]
+
+
+def loaded(model_ids: str, **rules: object) -> World:
+    """A world where models were used once."""
+    it = world(**rules)
+    for model_id in model_ids:
+        ticket = it.request(model_id)
+        it.finish_all()
+        it.leave(ticket)
+        it.advance(0.5)
+    it.machine.take_changes()
+    return it
+
+
+def test_callers_who_want_the_same_model_share_one_load() -> None:
+    it = world()
+    tickets = [it.request("a") for _ in range(3)]
+
+    it.finish_all()
+
+    assert it.using == tickets
+    assert it.history("a") == [("loading", "request"), ("ready", "loaded")]
+
+
+def test_a_caller_who_goes_away_does_not_stop_the_load() -> None:
+    it = world()
+    gone = it.request("a")
+
+    it.leave(gone)
+    it.finish_all()
+
+    assert it.state("a") == ModelState.READY
+
+
+def test_an_idle_model_is_parked_and_then_freed() -> None:
+    it = loaded("a", park_after_s=60, unload_after_s=300)
+
+    it.advance(60)
+    assert it.pending == {"a": Park("a")}
+    it.finish_all()
+    assert (it.state("a"), it.gpu.ours_bytes) == (ModelState.PARKED, 0)
+    it.advance(239)
+    assert it.pending == {}
+    it.advance(1)
+    it.finish_all()
+
+    assert it.history("a") == [("parked", "idle"), ("draining", "idle"), ("unloaded", "idle")]
+
+
+def test_use_starts_idleness_anew_and_brings_a_parked_model_back_from_host_memory() -> None:
+    it = loaded("a", park_after_s=60, unload_after_s=300)
+    it.advance(60)
+    it.finish_all()
+
+    ticket = it.request("a")
+    it.answer()
+    assert it.pending == {"a": Load("a", parked=True, on_cpu=False)}
+    it.finish_all()
+    it.advance(1000)
+    assert it.using == [ticket]
+    it.leave(ticket)
+    it.advance(59)
+
+    assert it.state("a") == ModelState.READY
+
+
+def test_a_cpu_does_not_park() -> None:
+    it = loaded("a", on_gpu=False, park_after_s=60, unload_after_s=300)
+
+    it.advance(299)
+    assert it.state("a") == ModelState.READY
+    it.advance(1)
+
+    assert it.pending == {"a": Free("a")}
+
+
+def test_a_model_that_is_held_is_not_idle() -> None:
+    it = loaded("a", unload_after_s=300)
+    hold = it.hold("a")
+
+    it.advance(1000)
+    assert it.state("a") == ModelState.READY
+    it.leave(hold)
+
+    assert it.pending == {"a": Free("a")}
+
+
+def test_the_least_recently_used_makes_room_and_one_that_is_held_last() -> None:
+    it = loaded("ab", on_gpu=False, max_models=2, unload_after_s=-1)
+    it.hold("a")
+
+    it.request("c")
+    it.finish("c")
+
+    assert it.pending == {"b": Free("b")}
+
+
+def test_nothing_is_freed_in_vain() -> None:
+    it = loaded("a", unload_after_s=-1)
+    it.gpu.others_bytes = 4 * GIB
+
+    it.request("c")
+    it.finish("c")
+    it.answer()
+
+    assert it.pending == {}
+    assert it.state("c") == ModelState.WAITING_FOR_GPU
+
+
+def test_two_models_load_at_once_if_memory_allows() -> None:
+    it = world()
+    it.gpu.total_bytes = 12 * GIB
+    for model_id in "ab":
+        it.request(model_id)
+        it.finish(model_id)
+
+    it.answer()
+
+    assert set(it.pending) == {"a", "b"}
+
+
+def test_two_models_that_do_not_fit_together_load_in_turn() -> None:
+    it = world(vram_budget_bytes=5 * GIB)
+    for model_id in "ab":
+        it.request(model_id)
+        it.finish(model_id)
+
+    it.answer()
+
+    assert set(it.pending) == {"a"}
+
+
+def test_too_little_memory_is_asked_for_again_without_end() -> None:
+    it = world(gpu_poll_interval_s=30)
+    it.gpu.others_bytes = 7 * GIB
+    it.request("a")
+    it.finish_all()
+    assert it.state("a") == ModelState.WAITING_FOR_GPU
+
+    for _ in range(100):
+        it.advance(30)
+        it.answer()
+    it.gpu.others_bytes = 0
+    it.advance(30)
+    it.finish_all()
+
+    assert len(it.using) == 1
+    assert it.history("a") == [
+        ("loading", "request"),
+        ("waiting_for_gpu", "out_of_memory"),
+        ("loading", "request"),
+        ("ready", "loaded"),
+    ]
+
+
+def test_a_lost_gpu_is_waited_for() -> None:
+    it = world(gpu_poll_interval_s=30)
+    it.gpu.lost = True
+    it.request("a")
+    it.finish_all()
+
+    assert it.state("a") == ModelState.WAITING_FOR_GPU
+    it.gpu.lost = False
+    it.advance(30)
+    it.finish_all()
+    assert it.state("a") == ModelState.BUSY
+
+
+def test_memory_that_changed_while_it_was_asked_for_is_asked_for_again() -> None:
+    it = loaded("a", unload_after_s=-1)
+    it.unload("a")
+    it.request("c")
+    it.finish("c")
+    assert it.is_asked
+
+    it.finish("a")
+    it.answer()
+
+    assert it.is_asked
+    assert it.pending == {}
+
+
+@pytest.mark.parametrize(
+    ("budget", "says"), [(0, "the GPU has 8,192 MiB"), (4 * GIB, "vram_budget_bytes allows 4,096 MiB")]
+)
+def test_a_model_that_can_never_fit_has_failed(budget: int, says: str) -> None:
+    it = world(vram_budget_bytes=budget)
+
+    it.request("giant")
+    it.finish_all()
+
+    [(_, error)] = it.refused
+    assert isinstance(error, ModelLoadFailed)
+    assert says in error.message
+    assert it.state("giant") == ModelState.FAILED
+
+
+def test_a_load_that_runs_out_of_memory_has_an_idle_model_make_room() -> None:
+    it = loaded("b", unload_after_s=-1)
+    it.request("a")
+    it.finish("a")
+    it.answer()
+    it.gpu.others_bytes = 3 * GIB  # taken while it loads
+
+    it.finish_all()
+
+    assert it.loaded == {"a"}
+
+
+def test_the_next_request_tries_a_failed_load_again() -> None:
+    it = world()
+    it.request("a")
+    it.finish("a")
+    it.answer()
+    it.finish("a", fails=True)
+    assert [error.message for _, error in it.refused] == ["damaged"]
+    assert it.state("a") == ModelState.FAILED
+
+    it.request("a")
+    it.finish_all()
+
+    assert it.state("a") == ModelState.BUSY
+
+
+def test_a_batch_that_finds_no_memory_frees_the_model_until_there_is_more() -> None:
+    it = world(gpu_poll_interval_s=30)
+    first, other = it.request("a"), it.request("a")
+    it.finish_all()
+
+    it.run_out_of_memory(first)
+    again = it.request("a")
+    it.finish_all()
+    assert (it.using, it.waiting) == ([other], [again])
+    it.leave(other)
+    it.finish_all()
+    assert it.state("a") == ModelState.WAITING_FOR_GPU
+    it.advance(30)
+    it.finish_all()
+
+    assert it.using == [again]
+
+
+def test_what_finds_no_room_on_the_gpu_goes_to_the_cpu_if_it_may() -> None:
+    it = world(cpu_fallback=True)
+    it.gpu.others_bytes = 7 * GIB
+    it.request("a")
+
+    it.finish_all()
+
+    assert it.on_cpu == {"a"}
+    assert it.state("a") == ModelState.BUSY
+
+
+def test_an_unused_model_is_unloaded_at_once() -> None:
+    it = loaded("a")
+
+    it.unload("a")
+
+    assert it.pending == {"a": Free("a")}
+    it.finish_all()
+    assert it.history("a") == [("draining", "unload"), ("unloaded", "unload")]
+
+
+def test_transcriptions_that_had_a_draining_model_go_on_and_new_ones_load_it_again() -> None:
+    it = world()
+    first = it.request("a", "old")
+    it.finish_all()
+
+    it.unload("a")
+    new = it.request("a", "new")
+    second = it.request("a", "old")
+    assert it.using == [first, second]
+    it.leave(first)
+    it.leave(second)
+    it.advance(0.9)
+    third = it.request("a", "old")
+    it.leave(third)
+    it.advance(0.9)
+    assert (it.pending, it.waiting) == ({}, [new])
+    it.advance(0.1)
+    assert it.pending == {"a": Free("a")}
+    it.finish_all()
+
+    assert it.using == [new]
+    states = [state for state, _ in it.history("a")]
+    assert states == ["loading", "ready", "draining", "unloaded", "loading", "ready"]
+
+
+def test_force_takes_a_model_from_all_who_use_it_and_frees_it_when_the_batch_ends() -> None:
+    it = world()
+    it.request("a")
+    it.finish_all()
+    it.begin_work("a")
+
+    it.unload("a", force=True)
+    assert [type(error) for _, error in it.refused] == [ModelNotReady]
+    assert it.pending == {}
+    it.end_work("a")
+
+    assert it.pending == {"a": Free("a")}
+
+
+@pytest.mark.parametrize(("force", "served", "refused"), [(False, 1, 0), (True, 0, 1)])
+def test_an_unload_while_loading_lets_the_load_end_and_frees_it(force: bool, served: int, refused: int) -> None:
+    it = world()
+    it.request("a")
+    it.finish("a")
+    it.answer()
+
+    it.unload("a", force=force)
+    assert it.state("a") == ModelState.DRAINING
+    it.finish("a")
+    assert it.pending == {"a": Free("a")}
+    it.finish_all()
+
+    assert (len(it.using), len(it.refused)) == (served, refused)
+
+
+def test_an_unload_ends_what_holds_a_model_that_loads() -> None:
+    it = world()
+    it.hold("a")
+    it.finish("a")
+    it.answer()
+
+    it.unload("a")
+    it.finish_all()
+
+    assert [type(error) for _, error in it.refused] == [ModelNotReady]
+    assert it.state("a") == ModelState.UNLOADED
+
+
+def test_an_unload_while_waiting_for_the_gpu_stops_the_polling() -> None:
+    it = world()
+    it.gpu.others_bytes = 7 * GIB
+    it.request("a")
+    it.finish_all()
+
+    it.unload("a")
+
+    assert [type(error) for _, error in it.refused] == [ModelNotReady]
+    assert it.machine.due(it.now) is None
+    assert it.history("a")[-1] == ("unloaded", "unload")
+
+
+def test_a_chunk_has_a_model_in_use_drained_for_it_after_a_while() -> None:
+    it = world(max_models=1, switch_after_s=5)
+    used = it.request("a", "old")
+    it.finish_all()
+
+    wanting = it.request("b")
+    it.finish_all()
+    it.advance(4.9)
+    it.finish_all()
+    still = it.request("a", "old")
+    assert it.using == [used, still]
+    it.advance(0.1)
+    it.finish_all()
+    late = it.request("a", "old")
+    assert (it.using, it.waiting) == ([used, still], [wanting, late])
+    it.leave(used)
+    it.leave(still)
+    it.finish_all()
+
+    assert (it.using, it.waiting) == ([wanting], [late])
+
+
+def test_who_only_holds_a_model_has_none_in_use_drained_and_is_in_nobodys_way() -> None:
+    it = world(max_models=1, switch_after_s=5)
+    used = it.request("a")
+    it.finish_all()
+    hold = it.hold("b")
+    it.finish_all()
+    it.advance(60)
+    it.finish_all()
+    assert it.using == [used]
+
+    wanting = it.request("c")
+    it.finish_all()
+    it.advance(5)
+    it.finish_all()
+    it.leave(used)
+    it.finish_all()
+
+    assert (it.using, it.waiting) == ([wanting], [hold])
+
+
+def test_two_busy_models_with_one_place_take_turns_and_neither_starves() -> None:
+    it = world(max_models=1, switch_after_s=5)
+    longest = {"a": 0.0, "b": 0.0}
+    turns: list[str] = []
+    for model_id in "aabb":
+        it.request(model_id, model_id)
+    for _ in range(600):
+        it.advance(0.5)
+        it.finish_all()
+        for ticket in list(it.using):
+            turns += [ticket.model_id] if turns[-1:] != [ticket.model_id] else []
+            longest[ticket.model_id] = max(longest[ticket.model_id], it.now - ticket.since)
+            it.request(ticket.model_id, ticket.transcription)
+            it.leave(ticket)
+
+    assert 40 < len(turns) < 70  # in 300 seconds, one each 5 seconds
+    assert max(longest.values()) < 12

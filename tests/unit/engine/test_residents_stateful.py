@@ -1,0 +1,149 @@
+"""Any sequence of requests, loads, failures and time: nothing is freed in use, nothing is lost, and all is served in the end."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from serve_app.engine.resident import Load, Park
+from serve_app.settings.lifecycle import LifecycleSettings
+from serve_app.testing.gpu import GIB
+
+from .world import NEEDS, World
+
+MODELS = st.sampled_from(sorted(NEEDS))
+BUDGETS = {"no budget": 0, "room for two": 7 * GIB}
+
+
+class AnyReplica(RuleBasedStateMachine):
+    """Whatever can happen to a replica."""
+
+    on_gpu = True
+
+    @initialize(
+        places=st.integers(1, 3),
+        budget=st.sampled_from(sorted(BUDGETS.values())),
+        unload_after_s=st.sampled_from([-1.0, 0.0, 20.0]),
+        falls_back=st.booleans(),
+    )
+    def begin(self, places: int, budget: int, unload_after_s: float, falls_back: bool) -> None:
+        lifecycle = LifecycleSettings(
+            max_models=places, vram_budget_bytes=budget, unload_after_s=unload_after_s, cpu_fallback=falls_back
+        )
+        self.world = World(lifecycle, on_gpu=self.on_gpu)
+
+    @rule(model_id=MODELS, transcription=st.sampled_from(["", "one", "two"]))
+    def request(self, model_id: str, transcription: str) -> None:
+        self.world.request(model_id, transcription)
+
+    @rule(model_id=MODELS)
+    def hold(self, model_id: str) -> None:
+        self.world.hold(model_id)
+
+    @precondition(lambda self: self.world.waiting + self.world.using + self.world.holding)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        world = self.world
+        world.leave(data.draw(st.sampled_from([*world.waiting, *world.using, *world.holding])))
+
+    @precondition(lambda self: self.world.using)
+    @rule(data=st.data())
+    def begin_work(self, data: st.DataObject) -> None:
+        self.world.begin_work(data.draw(st.sampled_from(self.world.using)).model_id)
+
+    @precondition(lambda self: self.world.at_work)
+    @rule(data=st.data())
+    def end_work(self, data: st.DataObject) -> None:
+        self.world.end_work(data.draw(st.sampled_from(self.world.at_work)))
+
+    @precondition(lambda self: self.world.using and self.on_gpu)
+    @rule(data=st.data())
+    def run_out_of_memory(self, data: st.DataObject) -> None:
+        self.world.run_out_of_memory(data.draw(st.sampled_from(self.world.using)))
+
+    @rule(model_id=MODELS, force=st.booleans())
+    def unload(self, model_id: str, force: bool) -> None:
+        self.world.unload(model_id, force=force)
+
+    @precondition(lambda self: self.world.pending)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        self.world.finish(data.draw(st.sampled_from(sorted(self.world.pending))))
+
+    @precondition(lambda self: any(isinstance(action, Load) for action in self.world.pending.values()))
+    @rule(data=st.data())
+    def fail_to_load(self, data: st.DataObject) -> None:
+        loads = [model_id for model_id, action in self.world.pending.items() if isinstance(action, Load)]
+        self.world.finish(data.draw(st.sampled_from(loads)), fails=True)
+
+    @precondition(lambda self: self.world.is_asked)
+    @rule()
+    def answer(self) -> None:
+        self.world.answer()
+
+    @rule(gib=st.integers(0, 8))
+    def others_take_memory(self, gib: int) -> None:
+        self.world.gpu.others_bytes = min(gib * GIB, self.world.gpu.total_bytes - self.world.gpu.ours_bytes)
+
+    @rule(is_lost=st.booleans())
+    def lose_the_gpu(self, is_lost: bool) -> None:
+        self.world.gpu.lost = is_lost
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 30.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.advance(seconds)
+
+    @invariant()
+    def places_and_budget_are_kept(self) -> None:
+        world = self.world
+        loading = {m for m, action in world.pending.items() if isinstance(action, Load)}
+        held = world.loaded | world.parked | loading
+
+        assert len(held) <= world.settings.max_models
+        on_device = sum(NEEDS[m] for m in (world.loaded | loading) - world.on_cpu)
+        if self.on_gpu:
+            assert on_device <= (world.settings.vram_budget_bytes or on_device)
+            assert world.gpu.ours_bytes <= world.gpu.total_bytes
+
+    @invariant()
+    def everybody_who_waits_is_known_to_wait(self) -> None:
+        known = [ticket for resident in self.world.machine for ticket in resident.waiters]
+
+        assert sorted(map(id, known)) == sorted(map(id, self.world.waiting))
+        used = [ticket for resident in self.world.machine for ticket in resident.leases]
+        assert sorted(map(id, used)) == sorted(map(id, self.world.using))
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        world = self.world
+        world.gpu.lost, world.gpu.others_bytes = False, 0
+        for _ in range(60):
+            for model_id in list(world.at_work):
+                world.end_work(model_id)
+            world.finish_all()
+            for ticket in [*world.using, *world.holding]:
+                world.leave(ticket)
+            if not (world.waiting or world.pending or world.using or world.holding):
+                break
+            world.advance(2.0)
+        assert not world.waiting, "whoever waits is served when there is memory"
+        assert not any(isinstance(action, Park) for action in world.pending.values())
+
+
+class CpuReplica(AnyReplica):
+    on_gpu = False
+
+
+@pytest.mark.parametrize("replica", [AnyReplica, CpuReplica])
+def test_any_sequence_of_events_keeps_the_rules(replica: type[AnyReplica]) -> None:
+    run_state_machine_as_test(replica, settings=settings(max_examples=100, stateful_step_count=40, deadline=None))
