@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ def _in_package(source: str) -> ModelFiles:
     return ModelFiles(Path(spec.submodule_search_locations[0]) / inside, _version(package))
 
 
+@functools.cache  # it searches all that is installed
 def _version(package: str) -> str:
     names = importlib.metadata.packages_distributions().get(package, [])
     return importlib.metadata.version(names[0]) if names else _LOCAL

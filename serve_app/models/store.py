@@ -78,12 +78,12 @@ class WeightStore:
                 shutil.rmtree(other)
         return folder
 
-    def forget_half_done(self, model_id: str, revision: str | None = None) -> bool:
-        """Delete what an interrupted pull left; gives whether there was anything."""
-        folder = self._work / _name(model_id, revision)
-        found = folder.is_dir()
-        shutil.rmtree(folder, ignore_errors=True)
-        return found
+    def has_half_done(self, model_id: str, revision: str | None = None) -> bool:
+        return (self._work / _name(model_id, revision)).is_dir()
+
+    def forget_half_done(self, model_id: str, revision: str | None = None) -> None:
+        """Delete what an interrupted pull left."""
+        shutil.rmtree(self._work / _name(model_id, revision), ignore_errors=True)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:

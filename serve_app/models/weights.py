@@ -66,15 +66,16 @@ def remove_model(catalogue: Catalogue, name: str, *, in_use: Callable[[str], boo
         ModelInUse: It is loaded, or being pulled.
     """
     model_id, origin = _origin_to_remove(catalogue, name)
+    store, key = catalogue.store, (origin.name, origin.revision)
+    if not store.find(*key) and not store.has_half_done(*key):
+        raise ModelNotFound(f"{model_id} was not pulled: there is nothing to remove.", param="model")
     if in_use(model_id):
         raise ModelInUse(f"{model_id} is loaded: unload it first.", param="model")
     try:
-        with catalogue.store.locked(origin.name, origin.revision):
-            half = catalogue.store.forget_half_done(origin.name, origin.revision)
-            if catalogue.store.find(origin.name, origin.revision):
-                catalogue.store.remove(origin.name, origin.revision)
-            elif not half:
-                raise ModelNotFound(f"{model_id} was not pulled: there is nothing to remove.", param="model")
+        with store.locked(*key):
+            store.forget_half_done(*key)
+            if store.find(*key):
+                store.remove(*key)
     except BlockingIOError:
         raise ModelInUse(f"{model_id} is being pulled: stop that first.", param="model") from None
     return model_id
@@ -100,10 +101,7 @@ def _origin_to_pull(catalogue: Catalogue, name: str) -> _Origin:
 
 
 def _origin_to_remove(catalogue: Catalogue, name: str) -> tuple[str, _Origin]:
-    model_id = catalogue.resolve(name)
-    if model_id is None:
-        origin = _origin_to_pull(catalogue, name)  # of which half may be here
-        return name, origin
+    model_id = catalogue.resolve(name) or name  # of what is in no catalogue, half may be here
     model = catalogue.settings.models.get(model_id)
     if model is None:
         return model_id, _Origin(model_id, None)
