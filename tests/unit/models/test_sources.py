@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.models.sources import NEEDED_FILES, find_model
 from serve_app.errors import ModelLoadFailed
+from serve_app.models.sources import NEEDED_FILES, find_model
 from serve_app.settings import TINY_EN, ModelSettings
 
 
