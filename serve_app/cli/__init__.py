@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from serve_app import __version__
-from serve_app.cli import commands
+from serve_app.cli import commands, models_commands
 from serve_app.cli.exits import exit_code
 from serve_app.errors import RayscribeError
 
@@ -57,6 +57,7 @@ def version() -> None:
 app.command()(commands.transcribe)
 app.command()(commands.submit)
 app.add_typer(commands.jobs, name="jobs")
+app.add_typer(models_commands.models, name="models")
 
 
 def main() -> None:
