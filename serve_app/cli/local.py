@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 from serve_app.api.catalogue import check_can_do, find_model
@@ -46,7 +47,8 @@ class LocalBackend(Backend):
         forms = {wanted: self._form(wanted) for wanted in formats}
         # What times need is done once for all formats.
         demanding = max(forms.values(), key=lambda form: form.response_format in TIMED)
-        transcript = await self._run(path, self._options(demanding), report)
+        options = replace(self._options(demanding), needs_channels=OutputFormat.DIARIZED in forms)
+        transcript = await self._run(path, options, report)
         if OutputFormat.DIARIZED in forms and transcript.channels < 2:
             raise no_diarizer()
         texts = {wanted: render(transcript, form.response_format, form.layout) for wanted, form in forms.items()}

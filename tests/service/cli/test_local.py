@@ -21,8 +21,8 @@ from tests.service.cli.conftest import KEY, Talk
 EVERY = [wanted for wanted in OutputFormat if wanted is not OutputFormat.DIARIZED]
 
 
-def local(wishes: Wishes, folder: Path) -> LocalBackend:
-    return LocalBackend(Settings(data_dir=str(folder / "data")), wishes, FakeTranscriber())
+def local(wishes: Wishes, folder: Path, transcriber: FakeTranscriber | None = None) -> LocalBackend:
+    return LocalBackend(Settings(data_dir=str(folder / "data")), wishes, transcriber or FakeTranscriber())
 
 
 async def transcribed(backend: Backend, file: Path, formats: Sequence[OutputFormat]) -> Transcribed:
@@ -62,6 +62,17 @@ async def test_what_cannot_be_done_is_refused_as_by_the_service(
 ) -> None:
     with pytest.raises(error):
         await transcribed(local(wishes, talk.folder), talk.file, [OutputFormat(wanted)])
+
+
+@pytest.mark.parametrize(("wanted", "needs"), [("diarized", True), ("json", False)])
+async def test_only_speakers_have_a_file_of_one_channel_refused_before_work(
+    talk: Talk, wanted: str, needs: bool
+) -> None:
+    transcriber = FakeTranscriber(channels=2)
+    backend = local(Wishes(channels=Channels.SEPARATE), talk.folder, transcriber)
+    await transcribed(backend, talk.file, [OutputFormat.TXT, OutputFormat(wanted)])
+
+    assert [options.needs_channels for _, options in transcriber.calls] == [needs]
 
 
 async def test_file_that_is_not_there_is_said(tmp_path: Path) -> None:
