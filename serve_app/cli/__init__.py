@@ -41,6 +41,18 @@ def serve(
 
 
 @app.command()
+def doctor(
+    config: Annotated[Path, typer.Argument(help="The Serve config file of the service.")] = Path("configs/local.yaml"),
+    deep: Annotated[bool, typer.Option("--deep", help="Read all weights and compare their checksums.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")] = False,
+) -> None:
+    """Check that this machine has all that the service needs, and say how to mend what is missing."""
+    from serve_app.cli.doctor import run_doctor
+
+    run_doctor(config, deep=deep, as_json=json)
+
+
+@app.command()
 def settings(markdown: Annotated[bool, typer.Option("--markdown", help="As a table for the docs.")] = False) -> None:
     """Print every setting with its environment variable, default and meaning."""
     from serve_app.cli.settings_table import as_markdown, as_text
