@@ -15,6 +15,7 @@ from serve_app.engine.decoding import Decoding, PassKey, Utterance, decode
 from serve_app.engine.devices import thread_count
 from serve_app.engine.features import FULL_WINDOW, extract, window_for
 from serve_app.engine.loading import ModelLoader
+from serve_app.engine.memory import give_back_large_blocks
 from serve_app.engine.models import LoadedModel, ModelShelf, is_out_of_memory
 from serve_app.engine.outcome import choose, recognized
 from serve_app.engine.prompts import prefix_tokens
@@ -62,7 +63,8 @@ class BatchingRecognizer:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> BatchingRecognizer:
-        """A recogniser for the settings' catalogue on this machine; loads nothing yet."""
+        """A recogniser for the settings' catalogue on this machine; loads nothing yet. Changes how this process frees memory."""
+        give_back_large_blocks()
         recognizer = settings.recognizer
         batches_at_once = min(recognizer.batches_at_once, thread_count(recognizer.threads))
         load = ModelLoader(
