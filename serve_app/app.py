@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from serve_app.deployments import (
     PipelineReplica,
     RecognizerReplica,
 )
-from serve_app.settings import PipelineSettings, RecognizerSettings, load_settings
+from serve_app.settings import PipelineSettings, Settings, load_settings
 
 # An open stream holds a place, so the places of all but the Recognizer are many; `limits.max_requests` is what protects them.
 STREAMS = 1000
@@ -25,6 +26,8 @@ COORDINATOR_CPUS = 0.1  # logical ones, for Ray to reserve
 # Serve removes the newest replica first, however busy, and ends it by force after its default of 20 s.
 LONGEST_REQUEST_S = 3600.0
 LONGEST_CALL_S = 30.0
+
+LOOK_BACK_S = 5.0  # the window in which Serve counts calls
 
 
 def build_app(args: Mapping[str, Any]) -> Application:
@@ -43,7 +46,7 @@ def build_app(args: Mapping[str, Any]) -> Application:
         ray_actor_options={"num_cpus": settings.recognizer.num_cpus, "num_gpus": settings.recognizer.num_gpus},
         # Enough to fill the next batches while one runs; what is above waits at the callers and can go to another replica.
         max_ongoing_requests=4 * settings.recognizer.max_batch_size + 8,
-        **_recognizer_scaling(settings.recognizer, preloads=bool(settings.preload)),
+        **_recognizer_scaling(settings),
     )(RecognizerReplica)
     pipeline = serve.deployment(
         name="Pipeline",
@@ -70,22 +73,27 @@ def build_app(args: Mapping[str, Any]) -> Application:
         graceful_shutdown_timeout_s=LONGEST_REQUEST_S,
         graceful_shutdown_wait_loop_s=0.5,
     )(GatewayReplica)
-    pipelines = pipeline.bind(settings, recognizer.bind(settings))
-    return gateway.bind(settings, pipelines, coordinator.bind(settings, pipelines))
+    recognizers = recognizer.bind(settings)
+    pipelines = pipeline.bind(settings, recognizers)
+    return gateway.bind(settings, pipelines, coordinator.bind(settings, pipelines, recognizers))
 
 
-def _recognizer_scaling(recognizer: RecognizerSettings, *, preloads: bool) -> dict[str, Any]:
-    if recognizer.min_replicas == recognizer.max_replicas:
+def _recognizer_scaling(settings: Settings) -> dict[str, Any]:
+    recognizer, zero_after_s = settings.recognizer, settings.lifecycle.zeroes_after_s
+    min_replicas = recognizer.min_replicas if math.isfinite(zero_after_s) else max(1, recognizer.min_replicas)
+    if min_replicas == recognizer.max_replicas:
         return {"num_replicas": recognizer.max_replicas}
     return {
         "autoscaling_config": {
-            "min_replicas": recognizer.min_replicas,
-            "initial_replicas": max(recognizer.min_replicas, int(preloads)),
+            "min_replicas": min_replicas,
+            "initial_replicas": max(min_replicas, int(bool(settings.preload))),
             "max_replicas": recognizer.max_replicas,
             "target_ongoing_requests": 2 * recognizer.max_batch_size,
             "upscale_delay_s": 5,
             "downscale_delay_s": 60,
-            "look_back_period_s": 5,
+            # Serve begins to count when all of the window is without calls.
+            **({"downscale_to_zero_delay_s": max(0.0, zero_after_s - LOOK_BACK_S)} if min_replicas == 0 else {}),
+            "look_back_period_s": LOOK_BACK_S,
             "metrics_interval_s": 1,  # the default of 10 delays the start from zero by as much
         }
     }
@@ -100,6 +108,6 @@ def _pipeline_scaling(pipeline: PipelineSettings) -> dict[str, Any]:
             "max_replicas": pipeline.max_replicas,
             "target_ongoing_requests": 8,
             "metrics_interval_s": 1,
-            "look_back_period_s": 5,
+            "look_back_period_s": LOOK_BACK_S,
         }
     }

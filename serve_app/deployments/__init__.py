@@ -9,7 +9,7 @@ The parts are imported where they are made, so that each process loads its own p
 without CTranslate2 starts sooner and is smaller.
 """
 
-from serve_app.deployments.handles import COORDINATOR
+from serve_app.deployments.calls import COORDINATOR
 from serve_app.deployments.replicas import CoordinatorReplica, GatewayReplica, PipelineReplica, RecognizerReplica
 
 __all__ = ["COORDINATOR", "CoordinatorReplica", "GatewayReplica", "PipelineReplica", "RecognizerReplica"]

@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from ray import serve
-from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
-from ray.serve.exceptions import DeploymentUnavailableError
+from ray.exceptions import RayTaskError
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.errors import (
-    CoordinatorUnavailable,
-    LeaseLost,
-    RayscribeError,
-    RecognizerUnavailable,
-    StoreUnavailable,
-    Unavailable,
+from serve_app.deployments.calls import (
+    DIED,
+    PerModel,
+    answer,
+    ask_coordinator,
+    coordinator_of,
+    ours,
+    slice_of,
+    until_answered,
 )
+from serve_app.errors import LeaseLost, RecognizerUnavailable, StoreUnavailable
 from serve_app.jobs.job import (
     Claim,
     Delivery,
@@ -47,18 +48,12 @@ from serve_app.transcript.types import (
 
 logger = logging.getLogger(__name__)
 
-DIED = (RayActorError, WorkerCrashedError, DeploymentUnavailableError)
-COORDINATOR = "Coordinator"
-
-AWAY_S = 15.0  # how long a call waits for a Coordinator that died; a new one takes some seconds less to start
-AGAIN_S = 0.5  # between two tries
-
 
 class HandleRecognizer(Recognizer):
     """The Recognizer deployment, from a Pipeline."""
 
     def __init__(self, handle: DeploymentHandle[Any], *, retries: int) -> None:
-        self._recognize = handle.recognize
+        self._recognize = PerModel(handle, "recognize")
         self._retries = retries
 
     async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
@@ -71,7 +66,7 @@ class HandleRecognizer(Recognizer):
 
     async def _once(self, request: ChunkRequest) -> RecognizedChunk:
         logger.debug("asks for chunk %d", request.index)
-        recognized: RecognizedChunk = await _answer(self._recognize.remote(request))
+        recognized: RecognizedChunk = await answer(self._recognize.remote(request.options.model_id, request))
         return recognized
 
 
@@ -89,7 +84,7 @@ class HandleTranscriber(Transcriber):
             async for event in events:
                 yield event
         except RayTaskError as error:
-            raise _ours(error) from None
+            raise ours(error) from None
         except DIED:
             raise RecognizerUnavailable("the process that read this audio died; try again", retry_after_s=10) from None
         finally:
@@ -104,7 +99,7 @@ class HandleRunner(JobRunner):
 
     async def run(self, claim: Claim) -> None:
         try:
-            await _answer(self._run_job.remote(claim))
+            await answer(self._run_job.remote(claim))
         except DIED:
             raise RecognizerUnavailable("The process that worked on this audio died.") from None
 
@@ -118,9 +113,7 @@ class HandleRecorder(AttemptRecorder):
     """
 
     def __init__(self, app_name: str, *, lease_s: float) -> None:
-        # Not bound, because the Coordinator is given the Pipeline's handle, and Serve binds no circles. Nor is it checked that
-        # there is one: that would ask the controller, and block while it is away.
-        self._handle = serve.get_deployment_handle(COORDINATOR, app_name, _check_exists=False)
+        self._handle = coordinator_of(app_name)
         self._lease_s = lease_s
 
     async def record(self, lease: Lease, step: Step) -> None:
@@ -133,7 +126,7 @@ class HandleRecorder(AttemptRecorder):
         try:
             async with asyncio.timeout(self._lease_s):
                 ask = getattr(self._handle, verb).remote
-                await _until_answered(lambda: ask(lease, *more), also=(StoreUnavailable,))
+                await until_answered(lambda: ask(lease, *more), also=(StoreUnavailable,))
         except TimeoutError:
             raise LeaseLost(f"The Coordinator is away for longer than the lease of job {lease.job_id}.") from None
 
@@ -163,17 +156,9 @@ class HandleJobs(Jobs):
         await self._call("purge", job_id, owner)
 
     async def events(self, job_id: str, owner: Owner, *, after_seq: int) -> AsyncGenerator[Event, None]:
-        """A slice; it ends early when the Coordinator dies, and the next one waits for the next Coordinator."""
-        events: Any = self._events.remote(job_id, owner, after_seq)
-        try:
+        async with contextlib.aclosing(slice_of(self._events.remote(job_id, owner, after_seq))) as events:
             async for event in events:
                 yield event
-        except RayTaskError as error:
-            raise _ours(error) from None
-        except DIED:
-            await asyncio.sleep(AGAIN_S)
-        finally:
-            events.cancel()
 
     async def deliveries(self, job_id: str, owner: Owner) -> Sequence[Delivery]:
         return cast(Sequence[Delivery], await self._call("deliveries", job_id, owner))
@@ -185,34 +170,4 @@ class HandleJobs(Jobs):
         return cast(QueueStats, await self._call("stats"))
 
     async def _call(self, verb: str, *arguments: Any) -> Any:
-        try:
-            async with asyncio.timeout(AWAY_S):
-                return await _until_answered(lambda: getattr(self._handle, verb).remote(*arguments))
-        except TimeoutError:
-            raise CoordinatorUnavailable(
-                "The process that keeps the jobs is starting again; try again.", retry_after_s=10
-            ) from None
-
-
-async def _until_answered(ask: Callable[[], Any], also: tuple[type[Unavailable], ...] = ()) -> Any:
-    """Ask until there is an answer, also one that is an error, but none of those that pass."""
-    while True:
-        with contextlib.suppress(CoordinatorUnavailable, *DIED, *also):
-            return await _answer(ask())
-        await asyncio.sleep(AGAIN_S)
-
-
-async def _answer(response: Any) -> Any:
-    """What a `DeploymentResponse` answers; cancelling this cancels the call, which Serve does not by itself."""
-    try:
-        return await response
-    except asyncio.CancelledError:
-        response.cancel()
-        raise
-    except RayTaskError as error:
-        raise _ours(error) from None
-
-
-def _ours(error: RayTaskError) -> Exception:
-    """What was raised on the other side: ours as it was, a foreign one as Ray shows it."""
-    return error.cause if isinstance(error.cause, RayscribeError) else error
+        return await ask_coordinator(self._handle, verb, *arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ray.serve.schema import ApplicationStatus
 from starlette.types import ASGIApp
 
 from serve_app import telemetry
+from serve_app.deployments.calls import coordinator_of
 from serve_app.deployments.handles import (
     HandleJobs,
     HandleRecognizer,
@@ -21,6 +23,7 @@ from serve_app.deployments.handles import (
     HandleRunner,
     HandleTranscriber,
 )
+from serve_app.deployments.model_handles import HandleHolder, HandleModels
 from serve_app.jobs.job import (
     Claim,
     Delivery,
@@ -35,6 +38,7 @@ from serve_app.jobs.job import (
     Submitted,
 )
 from serve_app.jobs.protocols import Step
+from serve_app.models.types import ClusterModels, ModelEvent, ModelOverview, ReplicaReport, UnloadOrder
 from serve_app.settings import Settings, check_listen, read_database_url, read_webhook_secret
 from serve_app.transcript.protocols import MediaReference
 from serve_app.transcript.types import (
@@ -66,6 +70,7 @@ class PipelineReplica:
 
     async def __init__(self, settings: Settings, recognizer: DeploymentHandle[Any]) -> None:  # type: ignore[misc]
         from serve_app.jobs.runner import AttemptRunner
+        from serve_app.lifecycle.patience import PatientRecognizer
         from serve_app.media.remote import open_fetcher
         from serve_app.pipeline.background import BackgroundRecognizer
         from serve_app.pipeline.decode import DecoderPool
@@ -74,7 +79,12 @@ class PipelineReplica:
         telemetry.configure_logging(settings.log_level)
         pipeline = settings.pipeline
         self._decoders = DecoderPool(size=pipeline.decoders, max_audio_s=settings.limits.max_audio_s)
-        recognizers = HandleRecognizer(recognizer, retries=pipeline.chunk_retries)
+        app_name = serve.get_replica_context().app_name
+        recognizers = PatientRecognizer(
+            HandleRecognizer(recognizer, retries=pipeline.chunk_retries),
+            HandleModels(coordinator_of(app_name)),
+            wait_s=settings.lifecycle.cold_start_wait_s,
+        )
         at_once = settings.recognizer.chunks_that_keep_busy
         self._pipeline = Pipeline(recognizers, self._decoders, chunks_in_flight=pipeline.chunks_in_flight)
         for_jobs = Pipeline(
@@ -83,7 +93,7 @@ class PipelineReplica:
             chunks_in_flight=pipeline.chunks_in_flight,
         )
         lease_s = settings.jobs.lease_s
-        recorder = HandleRecorder(serve.get_replica_context().app_name, lease_s=lease_s)
+        recorder = HandleRecorder(app_name, lease_s=lease_s)
         self._runner = AttemptRunner(for_jobs, recorder, open_fetcher(settings), heartbeat_s=lease_s / 3)
 
     async def run(
@@ -101,18 +111,29 @@ class PipelineReplica:
 
 
 class CoordinatorReplica:
-    """The owner of the jobs; there is one, and while Serve replaces it there may be two, which the store's epoch sets right."""
+    """
+    The owner of the jobs, and who knows the models of all replicas.
 
-    async def __init__(self, settings: Settings, pipeline: DeploymentHandle[Any]) -> None:  # type: ignore[misc]
+    There is one, and while Serve replaces it there may be two: for jobs the store's epoch sets that right, and of models the
+    newer one knows within seconds what replicas tell.
+    """
+
+    async def __init__(  # type: ignore[misc]
+        self, settings: Settings, pipeline: DeploymentHandle[Any], recognizer: DeploymentHandle[Any]
+    ) -> None:
         from serve_app.jobs.clock import SteadyClock
         from serve_app.jobs.coordinator import Coordinator, Parts
         from serve_app.jobs.sql import open_store
+        from serve_app.lifecycle.registry import ModelRegistry
         from serve_app.media.addresses import AddressRules
         from serve_app.media.outbound import outbound_client
         from serve_app.media.store import open_media_store
 
         telemetry.configure_logging(settings.log_level)
         clock = SteadyClock()
+        self._registry = ModelRegistry(settings.models, HandleHolder(recognizer), settings.lifecycle, clock)
+        # A context of its own: Serve cancels whatever was started in the context of a call that is cancelled.
+        self._watching = asyncio.create_task(self._registry.run(), context=contextvars.Context())
         location = read_database_url(settings.jobs) or Path(settings.data_dir) / "jobs.sqlite3"
         self._coordinator = Coordinator(
             Parts(
@@ -163,10 +184,40 @@ class CoordinatorReplica:
     async def extend(self, lease: Lease) -> None:
         await self._coordinator.jobs.extend(lease)
 
+    async def model_status(self) -> ClusterModels:
+        return await self._registry.status()
+
+    async def model_overview(self, model_id: str) -> ModelOverview:
+        return await self._registry.overview(model_id)
+
+    async def load_model(self, model_id: str, ttl_s: float | None) -> ModelOverview:
+        return await self._registry.load(model_id, ttl_s=ttl_s)
+
+    async def want_model(self, model_id: str) -> ModelOverview:
+        return await self._registry.want(model_id)
+
+    async def unload_model(self, model_id: str, force: bool) -> ModelOverview:
+        return await self._registry.unload(model_id, force=force)
+
+    async def model_events(self, after_seq: int | None) -> AsyncGenerator[ModelEvent, None]:
+        async with contextlib.aclosing(self._registry.events(after_seq=after_seq)) as events:
+            async for event in events:
+                yield event
+
+    async def report_models(self, report: ReplicaReport) -> None:
+        await self._registry.report(report)
+
+    async def model_orders(self, replica_id: str, after: int | None) -> Sequence[UnloadOrder]:
+        return await self._registry.orders(replica_id, after=after)
+
     def check_health(self) -> None:
         self._coordinator.check()
+        if self._watching.done():
+            self._watching.result()
 
     async def __del__(self) -> None:
+        self._watching.cancel()
+        await asyncio.gather(self._watching, return_exceptions=True)
         await self._coordinator.close()
 
 
@@ -191,6 +242,7 @@ class GatewayReplica:
                 api_keys=api_keys,
                 media_store=DirectoryMediaStore(Path(settings.data_dir) / "uploads"),
                 jobs=jobs,
+                models=HandleModels(coordinator),
                 job_media=open_media_store(settings),
                 fetcher=open_fetcher(settings),
                 ready=Readiness(serve.get_replica_context().app_name),

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from serve_app.errors import CoordinatorUnavailable, ModelLoadFailed, ModelNotReady, OutOfMemory, RayscribeError
+from serve_app.lifecycle.patience import PatientRecognizer
+from serve_app.models.types import ModelOverview, ModelState
+from serve_app.testing import FakeModels, recognized
+from serve_app.transcript.protocols import Recognizer
+from serve_app.transcript.types import ChunkRequest, DecodingOptions, RecognizedChunk
+from tests.unit.lifecycle.world import settled
+
+MODEL = "tiny.en"
+ANSWER = recognized("Hello.", 1.0, DecodingOptions(MODEL))
+
+
+class SlowRecognizer(Recognizer):
+    """Answers when told; counts who gave up."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[RecognizedChunk] = asyncio.get_running_loop().create_future()
+        self.cancelled = 0
+
+    async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
+        try:
+            return await asyncio.shield(self.answer)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+
+class CountingModels(FakeModels):
+    """Lets a test wait until it was asked so many times."""
+
+    def __init__(self) -> None:
+        super().__init__((MODEL,))
+        self.asked = asyncio.Semaphore(0)
+        self.away = False
+
+    async def overview(self, model_id: str) -> ModelOverview:
+        self.asked.release()
+        if self.away:
+            raise CoordinatorUnavailable("away")
+        return await super().overview(model_id)
+
+
+def chunk(*, background: bool = False) -> ChunkRequest:
+    return ChunkRequest(b"", DecodingOptions(MODEL), background=background)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("state", "error"),
+    [
+        (ModelState.UNLOADED, ModelNotReady),
+        (ModelState.LOADING, ModelNotReady),
+        (ModelState.FAILED, ModelNotReady),
+        (ModelState.WAITING_FOR_GPU, OutOfMemory),
+    ],
+)
+async def test_request_for_a_model_that_does_not_come_is_turned_away(
+    state: ModelState, error: type[RayscribeError]
+) -> None:
+    slow, models = SlowRecognizer(), CountingModels()
+    models.become(MODEL, state)
+
+    with pytest.raises(error) as raised:
+        await PatientRecognizer(slow, models, wait_s=0.01).recognize(chunk())
+
+    assert raised.value.retry_after_s == (await models.overview(MODEL)).retry_after_s
+    assert slow.cancelled == 1
+
+
+@pytest.mark.parametrize("state", [ModelState.READY, ModelState.BUSY, ModelState.PARKED, ModelState.DRAINING])
+async def test_request_for_a_model_that_has_much_to_do_waits_on(state: ModelState) -> None:
+    slow, models = SlowRecognizer(), CountingModels()
+    models.become(MODEL, state)
+    call = asyncio.create_task(PatientRecognizer(slow, models, wait_s=0.01).recognize(chunk()))
+    for _ in range(3):
+        await models.asked.acquire()
+
+    slow.answer.set_result(ANSWER)
+
+    assert await call == ANSWER
+
+
+async def test_request_waits_on_while_nobody_knows_of_models() -> None:
+    slow, models = SlowRecognizer(), CountingModels()
+    models.away = True
+    call = asyncio.create_task(PatientRecognizer(slow, models, wait_s=0.01).recognize(chunk()))
+    await models.asked.acquire()
+
+    slow.answer.set_result(ANSWER)
+
+    assert await call == ANSWER
+
+
+async def test_chunk_of_a_job_waits_without_end() -> None:
+    slow, models = SlowRecognizer(), CountingModels()
+    call = asyncio.create_task(PatientRecognizer(slow, models, wait_s=0.0).recognize(chunk(background=True)))
+    await settled()
+
+    slow.answer.set_result(ANSWER)
+
+    assert await call == ANSWER
+    assert models.asked.locked()
+
+
+async def test_error_of_the_recogniser_is_that_of_the_call() -> None:
+    slow = SlowRecognizer()
+    slow.answer.set_exception(ModelLoadFailed("no weights"))
+
+    with pytest.raises(ModelLoadFailed):
+        await PatientRecognizer(slow, CountingModels(), wait_s=10).recognize(chunk())
+
+
+async def test_caller_who_goes_cancels_the_call() -> None:
+    slow = SlowRecognizer()
+    call = asyncio.create_task(PatientRecognizer(slow, CountingModels(), wait_s=10).recognize(chunk()))
+    await settled()
+
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+    assert slow.cancelled == 1
