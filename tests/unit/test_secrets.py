@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from serve_app.errors import ConfigError
-from serve_app.settings import JobSettings, WebhookSettings, read_database_url, read_webhook_secret
+from serve_app.settings import (
+    HubSettings,
+    JobSettings,
+    WebhookSettings,
+    read_database_url,
+    read_hub_token,
+    read_webhook_secret,
+)
 
 URL = "postgresql://user:hidden@db/jobs"
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -90,3 +97,18 @@ def test_a_file_that_is_not_text_does_not_show_its_bytes(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="is not text") as refused:
         read_webhook_secret(WebhookSettings(secret_file=str(tmp_path / "key")), {})
     assert refused.value.__suppress_context__
+
+
+def test_token_of_the_hub_comes_from_its_variable_or_its_file(file: Callable[[str], str]) -> None:
+    assert read_hub_token(HubSettings(), {}) is None
+    assert read_hub_token(HubSettings(), {"HF_TOKEN": "hf_hidden"}) == "hf_hidden"
+    assert read_hub_token(HubSettings(token_env="MINE"), {"MINE": "hf_hidden", "HF_TOKEN": "other"}) == "hf_hidden"
+    assert read_hub_token(HubSettings(token_file=file("hf_hidden\n")), {}) == "hf_hidden"
+
+
+@pytest.mark.parametrize("token", ["hf_hidden hf_hidden", "hf_hidden\r\nX: y", "hf_hiddené"])
+def test_a_token_that_is_no_header_is_refused_without_showing_it(token: str) -> None:
+    with pytest.raises(ConfigError, match="HF_TOKEN holds no token") as refused:
+        read_hub_token(HubSettings(), {"HF_TOKEN": token})
+
+    assert "hidden" not in refused.value.message

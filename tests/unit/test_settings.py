@@ -15,6 +15,7 @@ from serve_app.errors import ConfigError
 from serve_app.settings import (
     ALIASES,
     AuthSettings,
+    ModelSettings,
     Scope,
     Settings,
     check_listen,
@@ -230,3 +231,38 @@ def test_steps_of_the_ladder_that_are_not_set_follow_the_one_that_is() -> None:
 
     assert (at_once.parks_after_s, at_once.unloads_after_s, at_once.zeroes_after_s) == (0, 0, 60)
     assert (never.parks_after_s, never.unloads_after_s, never.zeroes_after_s) == (math.inf,) * 3
+
+
+def test_model_path_of_the_replaced_system_is_where_the_default_model_lies() -> None:
+    env = {"WHISPER_MODEL": "large-v3", "WHISPER_MODEL_PATH": "/models/large"}
+    settings = load_settings({}, env)
+    named_by_the_file = load_settings(
+        {"models": {"m": {"source": "some/model", "revision": "v1", "languages": ["de"]}}, "default_model": "m"},
+        {"WHISPER_MODEL_PATH": "/models/large"},
+    )
+
+    assert (settings.default_model, settings.models["large-v3"].source) == ("large-v3", "/models/large")
+    assert "tiny.en" in settings.models
+    assert named_by_the_file.models["m"] == ModelSettings(source="/models/large", languages=("de",))
+
+
+def test_model_path_names_a_model_that_has_no_other_name() -> None:
+    settings = load_settings({}, {"WHISPER_MODEL_PATH": "/models/large-v3-de"})
+
+    assert settings.default_model == "large-v3-de"
+    assert settings.models["large-v3-de"].source == "/models/large-v3-de"
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        (
+            "/models/ggml-large-v3.bin",
+            r"no GGML files\. Unset it and run `rayscribe models pull .*ct2-transformers-conv",
+        ),
+        ("models/large", "must be the absolute path of a directory"),
+    ],
+)
+def test_model_path_that_is_no_directory_of_a_model_is_refused_with_the_way_to_one(path: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load_settings({}, {"WHISPER_MODEL_PATH": path})
