@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 
 import pynvml
 import pytest
 
 from serve_app.engine.gpu import open_gpu, visible_device
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
@@ -42,3 +46,10 @@ def test_without_nvml_loads_are_tried_unasked(
 
     assert gpu is None
     assert "libnvidia-ml.so.1 is not found" in caplog.text
+
+
+def test_the_acceptance_run_is_documented_test_by_test() -> None:
+    listed = re.findall(r"^\| `(test_\w+)` \|", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    written = re.findall(r"^(?:async )?def (test_\w+)\(", (ROOT / "tests/gpu/test_cuda.py").read_text(), re.MULTILINE)
+
+    assert listed == written
