@@ -68,10 +68,8 @@ class Chunker:
         return chunks
 
     def _first(self) -> int:
-        """The window where the speech that is in no chunk yet begins, or would."""
-        if self._spans:
-            return self._spans[0].start
-        return self._tracker.now if self._tracker.start is None else self._tracker.start
+        """The window where the speech that is in no chunk yet begins, or may."""
+        return self._spans[0].start if self._spans else self._tracker.earliest_start
 
     def _best_pause(self, first: int) -> int:
         """How many of the ended spans to take, so that the chunk ends in a long pause and is not short."""

@@ -46,6 +46,11 @@ class SpanTracker:
         """Where the open span would end if nothing more were said."""
         return self.now if self._silent_since is None else self._silent_since
 
+    @property
+    def earliest_start(self) -> int:
+        """Where the open span started, or the next one may yet: its onset can lie in windows that were fed before."""
+        return self._onset(self.now) if self.start is None else self.start
+
     def feed(self, probability: float) -> WindowSpan | None:
         """The span that ended before this window, if one did."""
         window = self.now

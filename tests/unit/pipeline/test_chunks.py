@@ -34,6 +34,10 @@ def pack(speech: Sequence[float], options: SpeechOptions = OPTIONS, block: int =
     return chunks + chunker.finish()
 
 
+def contents(chunks: list[Chunk]) -> list[tuple[float, tuple[Span, ...], bytes]]:
+    return [(chunk.start, chunk.spans, chunk.samples.tobytes()) for chunk in chunks]
+
+
 def sound_of(samples: int) -> Samples:
     return (np.arange(samples) * 7919 % 4001).astype(np.int16)
 
@@ -72,15 +76,20 @@ def test_chunks_hold_all_speech_once_in_order_and_never_too_much(
     assert np.all(covered[wanted & (times < total_s)] == 1)
 
 
-@given(lengths, options, st.integers(20, 400))
+@given(probabilities, options, st.integers(20, 400))
 def test_chunks_do_not_depend_on_the_size_of_the_blocks(
-    parts: list[tuple[bool, int]], options: SpeechOptions, block: int
+    parts: list[tuple[float, int]], options: SpeechOptions, block: int
 ) -> None:
-    at_once, by_blocks = pack(windows(parts), options, 10**9), pack(windows(parts), options, block)
+    heard = [probability for probability, count in parts for _ in range(count)]
 
-    assert [(c.start, c.spans, c.samples.tobytes()) for c in at_once] == [
-        (c.start, c.spans, c.samples.tobytes()) for c in by_blocks
-    ]
+    assert contents(pack(heard, options, 10**9)) == contents(pack(heard, options, block))
+
+
+@pytest.mark.parametrize("block", range(58, 72))
+def test_speech_that_rises_where_a_block_ends_loses_nothing(block: int) -> None:
+    heard = [0.0] * 60 + [0.2] * 8 + [0.9] * 100
+
+    assert contents(pack(heard, block=block)) == contents(pack(heard, block=10**9))
 
 
 @given(probabilities, options, st.integers(20, 400), st.integers(0, WINDOW - 1))
