@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -254,7 +255,8 @@ class ModelKeeper:
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = due
-        self._alarm = asyncio.create_task(self._ring(due))
+        # A context of its own: Serve cancels whatever was started in the context of a call that is cancelled.
+        self._alarm = asyncio.create_task(self._ring(due), context=contextvars.Context())
 
     async def _ring(self, due: float) -> None:
         await self._sleep(max(0.0, due - self._now()))

@@ -6,6 +6,8 @@ import importlib.metadata
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import ctranslate2
@@ -14,10 +16,12 @@ import tokenizers
 from faster_whisper.feature_extractor import FeatureExtractor
 
 from serve_app.engine.decoding import PassKey, Utterance, decode
-from serve_app.engine.devices import Placement, choose_placement
+from serve_app.engine.devices import Placement, Room, choose_placement
 from serve_app.engine.features import extract, window_for
-from serve_app.engine.models import ENGLISH, LoadedModel, is_out_of_memory
-from serve_app.errors import ModelLoadFailed, OutOfMemory
+from serve_app.engine.models import ENGLISH, LoadedModel, Loader, is_out_of_memory
+from serve_app.engine.vram import VramNeeds
+from serve_app.errors import GpuLost, ModelLoadFailed, OutOfMemory
+from serve_app.models.protocols import Gpu
 from serve_app.models.sources import ModelFiles, find_model
 from serve_app.settings import ComputeType, Device, ModelSettings
 from serve_app.transcript.types import SAMPLE_RATE_HZ, Engine, Task
@@ -25,17 +29,20 @@ from serve_app.transcript.types import SAMPLE_RATE_HZ, Engine, Task
 _LIBRARY = re.compile(r"\blib[\w.+-]*\.so[.\d]*")
 
 
-class ModelLoader:
+class ModelLoader(Loader):
     """
-    Loads models of a catalogue on this machine.
+    Loads models of a catalogue on this machine. Safe to use from several threads, for one model from one at a time.
 
     Args:
-        catalogue: Model id → where its weights are.
+        catalogue: Model id → where its weights are; looked at anew for each load.
         models_dir: Where downloads are kept.
         offline: Never open a connection.
+        token: For the model hub; None: what its library finds.
         device: Where to run.
         compute_type: CTranslate2's number type.
         threads: CPU threads of a batch; 0 = one for each core.
+        batches_at_once: Batches that a model decodes side by side.
+        gpu: Has the number type chosen by the memory that there is; None: it is not asked.
     """
 
     def __init__(
@@ -44,29 +51,64 @@ class ModelLoader:
         *,
         models_dir: Path,
         offline: bool = False,
+        token: str | None = None,
         device: Device = Device.AUTO,
         compute_type: ComputeType = ComputeType.AUTO,
         threads: int = 0,
         batches_at_once: int = 1,
+        gpu: Gpu | None = None,
     ) -> None:
-        self._catalogue = dict(catalogue)
+        self._catalogue = catalogue
         self._models_dir = models_dir
         self._offline = offline
+        self._token = token
         self._wanted = (device, compute_type, threads)
         self._batches_at_once = batches_at_once
+        self._gpu = gpu
+        self._needs = VramNeeds()
+        self._placements: dict[str, Placement] = {}
 
-    def __call__(self, model_id: str) -> LoadedModel:
-        """
-        Load a model and decode once with it. Blocks for seconds, or for as long as its download takes.
-
-        Raises:
-            ModelLoadFailed: It cannot be loaded here; says what to do.
-            OutOfMemory: The device has no room for it.
-        """
+    def weigh(self, model_id: str) -> int:
         # First, because it is quick: on a machine without CUDA nobody wants to wait for a download to be told so.
         placement = choose_placement(*self._wanted)
-        files = find_model(self._catalogue[model_id], models_dir=self._models_dir, offline=self._offline)
-        return load_model(model_id, files, placement, self._batches_at_once)
+        files = self._find(model_id)
+        room = self._room(model_id, files) if placement.device == "cuda" else None
+        if room is not None:
+            placement = choose_placement(*self._wanted, room=room)
+        self._placements[model_id] = placement
+        return self._need_bytes(model_id, files)
+
+    def load(self, model_id: str, *, on_cpu: bool = False) -> LoadedModel:
+        placement = self._on_cpu() if on_cpu else self._placements[model_id]
+        return load_model(model_id, self._find(model_id), placement, self._batches_at_once)
+
+    def measured(self, model_id: str, taken_bytes: int) -> int:
+        self._needs.measured(model_id, self._placements[model_id].compute_type, taken_bytes)
+        return self._need_bytes(model_id, self._find(model_id))
+
+    def _find(self, model_id: str) -> ModelFiles:
+        return find_model(
+            self._catalogue[model_id], models_dir=self._models_dir, offline=self._offline, token=self._token
+        )
+
+    def _need_bytes(self, model_id: str, files: ModelFiles) -> int:
+        placement = self._placements[model_id]
+        if placement.device != "cuda":
+            return 0
+        return self._needs.need_bytes(model_id, files.directory, placement.compute_type)
+
+    def _room(self, model_id: str, files: ModelFiles) -> Room | None:
+        try:
+            memory = self._gpu.memory() if self._gpu else None
+        except GpuLost:
+            return None
+        if memory is None:
+            return None
+        return Room(memory.free_bytes + memory.ours_bytes, partial(self._needs.need_bytes, model_id, files.directory))
+
+    def _on_cpu(self) -> Placement:
+        placement = choose_placement(Device.CPU, threads=self._wanted[2])
+        return replace(placement, why="the GPU has no room for it, and lifecycle.cpu_fallback is set")
 
 
 def load_model(model_id: str, files: ModelFiles, placement: Placement, batches_at_once: int = 1) -> LoadedModel:
@@ -96,7 +138,7 @@ def _read(model_id: str, files: ModelFiles, placement: Placement, batches_at_onc
     )
     vocabulary = tokenizers.Tokenizer.from_file(str(files.directory / "tokenizer.json"))
     engine = Engine(model_id, files.revision, whisper.compute_type, whisper.device, _versions())
-    return LoadedModel(whisper, vocabulary, _extractor(files.directory, whisper.n_mels), engine)
+    return LoadedModel(whisper, vocabulary, _extractor(files.directory, whisper.n_mels), engine, placement.choice)
 
 
 def to_host_memory(model: LoadedModel) -> None:

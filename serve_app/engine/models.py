@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -98,41 +95,3 @@ class Loader(Protocol):
     def measured(self, model_id: str, taken_bytes: int) -> int:
         """Tell what a load took of the GPU; gives what the model needs, by that."""
         ...
-
-
-class ModelShelf:
-    """
-    The models in memory. Each is loaded once, when first asked for; several may load at the same time.
-
-    Args:
-        load: Blocks until a model is ready for its first chunk.
-        executor: Where it blocks; None makes one.
-    """
-
-    def __init__(self, load: Callable[[str], LoadedModel], executor: Executor | None = None) -> None:
-        self._load = load
-        self._executor = executor or ThreadPoolExecutor(max_workers=4, thread_name_prefix="load")
-        self._loads: dict[str, asyncio.Future[LoadedModel]] = {}
-
-    async def get(self, model_id: str) -> LoadedModel:
-        """
-        A model, loaded if need be. Cancelling the call does not cancel the load, which others may wait for.
-
-        Raises:
-            ModelLoadFailed, OutOfMemory: As `load` raised it; the next call tries again.
-        """
-        if model_id not in self._loads:
-            load = asyncio.get_running_loop().run_in_executor(self._executor, self._load, model_id)
-            self._loads[model_id] = load
-            load.add_done_callback(lambda done: self._forget_failed(model_id, done))
-        return await asyncio.shield(self._loads[model_id])
-
-    def close(self) -> None:
-        """Forget all models; their memory is free when the last batch that uses them ends."""
-        self._loads.clear()
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
-    def _forget_failed(self, model_id: str, load: asyncio.Future[LoadedModel]) -> None:
-        # Asking for the exception also marks it as seen when nobody waits any more.
-        if load.cancelled() or load.exception() is not None:
-            self._loads.pop(model_id, None)

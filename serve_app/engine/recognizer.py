@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
+
+import ctranslate2
 
 from serve_app.engine import omissions, quality
 from serve_app.engine.batcher import Batcher
@@ -14,13 +15,16 @@ from serve_app.engine.capabilities import check_task, choose_languages
 from serve_app.engine.decoding import Decoding, PassKey, Utterance, decode
 from serve_app.engine.devices import thread_count
 from serve_app.engine.features import FULL_WINDOW, extract, window_for
+from serve_app.engine.gpu import open_gpu
+from serve_app.engine.keeper import ModelKeeper
 from serve_app.engine.loading import ModelLoader
 from serve_app.engine.memory import give_back_large_blocks
-from serve_app.engine.models import LoadedModel, ModelShelf, is_out_of_memory
+from serve_app.engine.models import LoadedModel, is_out_of_memory
 from serve_app.engine.outcome import choose, recognized
 from serve_app.engine.prompts import prefix_tokens
 from serve_app.errors import ModelNotFound, OutOfMemory
-from serve_app.settings import ModelSettings, Settings
+from serve_app.models.catalogue import Catalogue
+from serve_app.settings import Device, ModelSettings, Settings, read_hub_token
 from serve_app.transcript.types import ChunkRequest, DecodingOptions, RecognizedChunk
 
 FULL_BATCH_WINDOW = FULL_WINDOW // 2  # up to here a batch takes all the chunks that it may
@@ -34,8 +38,8 @@ class BatchingRecognizer:
     meanwhile, and models load in others.
 
     Args:
-        catalogue: Model id → what it can do.
-        models: Where the loaded ones are.
+        catalogue: Model id → what it can do; looked at anew for each chunk.
+        models: Who loads and frees them.
         max_batch_size: Chunks of up to 15 s recognised together; of longer ones fewer, see `largest_batch`.
         batch_wait_s: How long an idle recogniser waits for a batch to fill.
         batches_at_once: Batches that are decoded side by side.
@@ -44,14 +48,14 @@ class BatchingRecognizer:
     def __init__(
         self,
         catalogue: Mapping[str, ModelSettings],
-        models: ModelShelf,
+        models: ModelKeeper,
         *,
         max_batch_size: int = 8,
         batch_wait_s: float = 0.003,
         batches_at_once: int = 1,
     ) -> None:
-        self._catalogue = dict(catalogue)
-        self._models = models
+        self._catalogue = catalogue
+        self.models = models
         self._preparing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prepare")
         self._decoding = ThreadPoolExecutor(max_workers=batches_at_once, thread_name_prefix="decode")
         self._batcher: Batcher[PassKey, Utterance, Decoding] = Batcher(
@@ -62,23 +66,33 @@ class BatchingRecognizer:
         )
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> BatchingRecognizer:
-        """A recogniser for the settings' catalogue on this machine; loads nothing yet. Changes how this process frees memory."""
+    def from_settings(cls, settings: Settings, *, replica_id: str = "") -> BatchingRecognizer:
+        """
+        A recogniser for the settings' catalogue on this machine; loads nothing yet. Changes how this process frees memory.
+
+        Args:
+            replica_id: What reports of its models say.
+        """
         give_back_large_blocks()
         recognizer = settings.recognizer
         batches_at_once = min(recognizer.batches_at_once, thread_count(recognizer.threads))
+        on_gpu = _runs_on_gpu(recognizer.device)
+        gpu = open_gpu("cuda") if on_gpu else None
+        catalogue = Catalogue(settings)
         load = ModelLoader(
-            settings.models,
-            models_dir=Path(settings.data_dir) / "models",
+            catalogue,
+            models_dir=catalogue.store.root,
             offline=settings.offline,
+            token=read_hub_token(settings.hub),
             device=recognizer.device,
             compute_type=recognizer.compute_type,
             threads=recognizer.threads,
             batches_at_once=batches_at_once,
+            gpu=gpu,
         )
         return cls(
-            settings.models,
-            ModelShelf(load),
+            catalogue,
+            ModelKeeper(load, settings.lifecycle, gpu=gpu, on_gpu=on_gpu, replica_id=replica_id),
             max_batch_size=recognizer.max_batch_size,
             batch_wait_s=recognizer.batch_wait_ms / 1000,
             batches_at_once=batches_at_once,
@@ -88,19 +102,21 @@ class BatchingRecognizer:
         """
         Recognise one chunk. Cancelling the call frees its place in the queue.
 
+        Where others hold the GPU's memory it waits, also when a batch finds too little.
+
         Raises:
             ModelNotFound: The model id is not in the catalogue.
             ModelLoadFailed: The model cannot be loaded here, with what to do about it.
-            OutOfMemory: The device has no room for the model or the batch.
+            ModelNotReady: The model was unloaded by force.
+            OutOfMemory: There is no GPU, and the machine has no memory for the model or the chunk.
             UnsupportedLanguage: The model cannot do the language or the task.
             RecognizerUnavailable: The recogniser is closed.
             ValueError: The chunk is longer than 30 s.
         """
-        model = await self._model(request.options.model_id)
-        loop = asyncio.get_running_loop()
-        utterance = await loop.run_in_executor(self._preparing, self._prepare, model, request)
-        decoding, attempts = await self._decode_well(model, utterance, request)
-        return recognized(decoding, model.engine, attempts=attempts, text_of=model.vocabulary.decode)
+        model_id = request.options.model_id
+        self._check(model_id)
+        work = partial(self._recognize, request=request)
+        return await self.models.use(model_id, work, transcription=request.transcription)
 
     async def preload(self, model_ids: Sequence[str]) -> None:
         """
@@ -109,20 +125,27 @@ class BatchingRecognizer:
         Raises:
             ModelNotFound, ModelLoadFailed, OutOfMemory: As `recognize`.
         """
-        await asyncio.gather(*map(self._model, model_ids))
+        for model_id in model_ids:
+            self._check(model_id)
+        await self.models.preload(model_ids)
 
     async def close(self) -> None:
         """Refuse what is queued, wait for the running batch, and free the models."""
         await self._batcher.close()
-        self._models.close()
+        await self.models.close()
         self._preparing.shutdown(wait=False, cancel_futures=True)
         self._decoding.shutdown(wait=False)
 
-    async def _model(self, model_id: str) -> LoadedModel:
+    def _check(self, model_id: str) -> None:
         if model_id not in self._catalogue:
             known = ", ".join(sorted(self._catalogue))
             raise ModelNotFound(f"There is no model {model_id}; the catalogue has {known}.", param="model")
-        return await self._models.get(model_id)
+
+    async def _recognize(self, model: LoadedModel, request: ChunkRequest) -> RecognizedChunk:
+        loop = asyncio.get_running_loop()
+        utterance = await loop.run_in_executor(self._preparing, self._prepare, model, request)
+        decoding, attempts = await self._decode_well(model, utterance, request)
+        return recognized(decoding, model.engine, attempts=attempts, text_of=model.vocabulary.decode)
 
     def _prepare(self, model: LoadedModel, request: ChunkRequest) -> Utterance:
         options = request.options
@@ -172,11 +195,20 @@ class BatchingRecognizer:
 
     async def _decode(self, key: PassKey, batch: Sequence[Utterance]) -> Sequence[Decoding]:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._decoding, decode, key, batch)
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise OutOfMemory(f"The device has no memory for a batch of {len(batch)}: {error}") from error
-            raise
+            # In a thread that runs to its end, also when all who asked for the batch have gone.
+            with self.models.at_work(key.model.engine.model_id):
+                return await asyncio.get_running_loop().run_in_executor(self._decoding, decode, key, batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise OutOfMemory(f"The device has no memory for a chunk: {error}") from error
+        middle = len(batch) // 2
+        return [*await self._decode(key, batch[:middle]), *await self._decode(key, batch[middle:])]
+
+
+def _runs_on_gpu(device: Device) -> bool:
+    return device is Device.CUDA or (device is Device.AUTO and ctranslate2.get_cuda_device_count() > 0)
 
 
 def largest_batch(max_batch_size: int, key: PassKey) -> int:

@@ -13,10 +13,16 @@ PATIENCE_CHUNKS = 3  # of a channel, to wait for a certain language: recognising
 
 
 class RequestMaker:
-    """Learns from the chunks of one transcription."""
+    """
+    Learns from the chunks of one transcription.
 
-    def __init__(self, options: TranscriptionOptions) -> None:
+    Args:
+        transcription: In each request.
+    """
+
+    def __init__(self, options: TranscriptionOptions, transcription: str = "") -> None:
         self._options = options
+        self._transcription = transcription
         self._languages: dict[int, _Language] = {}  # by channel
         self._waits = 0  # chunks that may still be recognised one after the other, for a language
         self._text: dict[int, str] = {}  # by channel
@@ -30,7 +36,8 @@ class RequestMaker:
         decoding = self._options.decoding
         if self._detects_once:
             decoding = replace(decoding, language=self._language(chunk.channel).known)
-        return ChunkRequest(chunk.samples, decoding, chunk.index, self._text.get(chunk.channel, ""))
+        before = self._text.get(chunk.channel, "")
+        return ChunkRequest(chunk.samples, decoding, chunk.index, before, transcription=self._transcription)
 
     def learn(self, chunk: Chunk, recognized: RecognizedChunk) -> None:
         if self._detects_once:

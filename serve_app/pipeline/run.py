@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
@@ -61,7 +62,7 @@ class Pipeline(Transcriber):
     def _recognized(
         self, hearing: Hearing, options: TranscriptionOptions, known: Sequence[ChunkTranscribed]
     ) -> AsyncGenerator[tuple[Chunk, RecognizedChunk], None]:
-        requests = RequestMaker(options)
+        requests = RequestMaker(options, uuid.uuid4().hex)
         heard = {(chunk.channel, chunk.index): chunk.recognized for chunk in known}
 
         async def recognize(chunk: Chunk) -> RecognizedChunk:

@@ -103,6 +103,7 @@ class ChunkRequest:
     index: int = 0  # place among its request's chunks; later chunks yield to other requests' first ones
     previous_text: str = ""  # what this request said before this chunk, when it conditions on it
     background: bool = False  # of a job: yields to requests, for which somebody holds a connection open
+    transcription: str = ""  # equal for all chunks of a run: when its model drains, a run that had it goes on
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import tokenizers
 from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.tokenizer import Tokenizer
 
-from serve_app.engine.models import LoadedModel
+from serve_app.engine.models import LoadedModel, Loader
 from serve_app.transcript.types import Engine
 
 
@@ -56,6 +56,7 @@ class StandInWhisper:
     hears: list[tuple[str, float]] = field(default_factory=list)  # language tokens, the most probable first
     calls: list[Call] = field(default_factory=list)
     alignments: list[tuple[list[int], list[list[int]], list[int]]] = field(default_factory=list)
+    unloaded: list[bool] = field(default_factory=list)  # whether to host memory
 
     def encode(self, features: Any, to_cpu: bool = False) -> Any:
         shape = (features.shape[0], features.shape[2] // 2, 4)
@@ -73,9 +74,31 @@ class StandInWhisper:
         assert encoded.shape[0] == len(texts) == len(frames)
         return [Aligned([(n, n * 10) for n in range(len(text) + 1)], [0.5] * len(text)) for text in texts]
 
+    def unload_model(self, to_cpu: bool = False) -> None:
+        self.unloaded.append(to_cpu)
+
+    def load_model(self) -> None:
+        self.unloaded.clear()
+
     def _say(self, text: str, score: float, no_speech_prob: float) -> Generated:
         tokens: Sequence[int] = self.vocabulary.encode(text, add_special_tokens=False).ids
         return Generated([list(tokens)], [score], no_speech_prob)
+
+
+class StandInLoader(Loader):
+    """Has one model, which weighs nothing."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+
+    def weigh(self, model_id: str) -> int:
+        return 0
+
+    def load(self, model_id: str, *, on_cpu: bool = False) -> LoadedModel:
+        return self._model
+
+    def measured(self, model_id: str, taken_bytes: int) -> int:
+        return taken_bytes
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ import pytest
 
 from serve_app.engine.devices import Placement
 from serve_app.engine.loading import load_model
-from serve_app.models.sources import find_model
 from serve_app.errors import ModelLoadFailed, OutOfMemory
+from serve_app.models.sources import find_model
 from serve_app.settings import TINY_EN
 
 

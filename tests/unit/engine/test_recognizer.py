@@ -10,13 +10,14 @@ import pytest
 
 from serve_app.engine.decoding import PassKey
 from serve_app.engine.features import FULL_WINDOW, window_for
-from serve_app.engine.models import LoadedModel, ModelShelf
+from serve_app.engine.keeper import ModelKeeper
+from serve_app.engine.models import LoadedModel
 from serve_app.engine.recognizer import BatchingRecognizer, largest_batch
 from serve_app.errors import ModelNotFound, UnsupportedLanguage
 from serve_app.settings import TINY_EN
 from serve_app.transcript.types import ChunkRequest, DecodingOptions, Samples, WarningCode
 
-from .conftest import StandInWhisper
+from .conftest import StandInLoader, StandInWhisper
 
 GOOD = (" Ask not.", -0.1, 0.01)
 DOUBTFUL = (" Ask knot.", -2.0, 0.01)
@@ -37,7 +38,7 @@ def request(seconds: float = 1.0, **options: object) -> ChunkRequest:
 @pytest.fixture
 async def recognizer(model: LoadedModel) -> AsyncIterator[BatchingRecognizer]:
     # Long enough for four chunks to be prepared, so that they share a batch.
-    recognizer = BatchingRecognizer({"tiny.en": TINY_EN}, ModelShelf(lambda _: model), batch_wait_s=0.1)
+    recognizer = BatchingRecognizer({"tiny.en": TINY_EN}, ModelKeeper(StandInLoader(model)), batch_wait_s=0.1)
     yield recognizer
     await recognizer.close()
 
@@ -84,7 +85,9 @@ async def test_only_the_failing_chunks_of_a_batch_are_decoded_again(
 ) -> None:
     whisper.says = [*[GOOD, DOUBTFUL, GOOD, DOUBTFUL], *[GOOD] * 4, *[GOOD, GOOD]]
     # The batch starts when it is full, however long its chunks take to prepare.
-    recognizer = BatchingRecognizer({"tiny.en": TINY_EN}, ModelShelf(lambda _: model), max_batch_size=8, batch_wait_s=2)
+    recognizer = BatchingRecognizer(
+        {"tiny.en": TINY_EN}, ModelKeeper(StandInLoader(model)), max_batch_size=8, batch_wait_s=2
+    )
 
     heard = await asyncio.gather(*(recognizer.recognize(request()) for _ in range(8)))
     await recognizer.close()
