@@ -16,7 +16,7 @@ from serve_app.errors import CoordinatorUnavailable, RayscribeError, Superseded
 from serve_app.jobs.dispatcher import Dispatcher
 from serve_app.jobs.forecast import Forecast
 from serve_app.jobs.hub import Hub
-from serve_app.jobs.job import JobDetails
+from serve_app.jobs.job import JobDetails, WaitingFor
 from serve_app.jobs.protocols import Clock, JobRunner, JobStore
 from serve_app.jobs.rendering import job_object
 from serve_app.jobs.retention import Retention
@@ -44,6 +44,7 @@ class Parts:
     client: httpx.AsyncClient  # for webhooks
     clock: Clock
     open_again_s: float = 5.0  # after the store could not be opened
+    waiting_for: Callable[[str], WaitingFor | None] = lambda model_id: None  # as JobService's
 
 
 class Coordinator:
@@ -119,7 +120,17 @@ class Coordinator:
         dispatcher = Dispatcher(store, hub, settings, parts.clock)
         retention = Retention(store, parts.media, hub, settings, parts.clock)
         forecast = Forecast(parts.clock, settings.max_running)
-        self._service = JobService(store, parts.media, hub, dispatcher, forecast, retention, settings, parts.clock)
+        self._service = JobService(
+            store,
+            parts.media,
+            hub,
+            dispatcher,
+            forecast,
+            retention,
+            settings,
+            parts.clock,
+            waiting_for=parts.waiting_for,
+        )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._dispatch(dispatcher, epoch))
             tasks.create_task(retention.run())

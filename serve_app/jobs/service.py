@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -26,6 +26,7 @@ from serve_app.jobs.job import (
     Owner,
     QueueStats,
     Submitted,
+    WaitingFor,
 )
 from serve_app.jobs.protocols import AttemptRecorder, Clock, Jobs, JobStore, Step
 from serve_app.jobs.retention import Retention
@@ -48,6 +49,7 @@ class JobService(Jobs, AttemptRecorder):
 
     Args:
         slice_s: How long one call of `events` lasts.
+        waiting_for: What chunks of a model wait for now.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class JobService(Jobs, AttemptRecorder):
         *,
         slice_s: float = SLICE_S,
         poll_s: float = POLL_S,
+        waiting_for: Callable[[str], WaitingFor | None] = lambda model_id: None,
     ) -> None:
         self._store = store
         self._media = media
@@ -75,6 +78,7 @@ class JobService(Jobs, AttemptRecorder):
         self._refused: tuple[StoreUnavailable, datetime] | None = None
         self._slice_s = slice_s
         self._poll_s = poll_s
+        self._waiting_for = waiting_for
 
     # For the HTTP layer.
 
@@ -82,7 +86,7 @@ class JobService(Jobs, AttemptRecorder):
         with self._watched():
             submitted = await self._store.submit(new)
         self._dispatcher.wake()
-        return replace(submitted, job=self._with_eta(submitted.job))
+        return replace(submitted, job=self._as_it_is(submitted.job))
 
     async def get(self, job_id: str, owner: Owner) -> JobDetails:
         """
@@ -98,7 +102,7 @@ class JobService(Jobs, AttemptRecorder):
 
     async def page(self, query: JobQuery, owner: Owner) -> JobPage:
         page = await self._store.page(query, owner)
-        return replace(page, jobs=tuple(map(self._with_eta, page.jobs)))
+        return replace(page, jobs=tuple(map(self._as_it_is, page.jobs)))
 
     async def cancel(self, job_id: str, owner: Owner) -> JobDetails:
         job = await self._store.cancel(job_id, owner)
@@ -170,9 +174,12 @@ class JobService(Jobs, AttemptRecorder):
         self._refused = None
 
     async def _details(self, job: Job) -> JobDetails:
-        return JobDetails(self._with_eta(job), await self._store.chunks(job.job_id))
+        return JobDetails(self._as_it_is(job), await self._store.chunks(job.job_id))
 
-    def _with_eta(self, job: Job) -> Job:
+    def _as_it_is(self, job: Job) -> Job:
+        """With what the store does not know: what it waits for, and how long it will take."""
+        if not job.status.ended:
+            job = replace(job, waiting_for=self._waiting_for(job.options.decoding.model_id) or job.waiting_for)
         return replace(job, eta_s=self._forecast.eta_s(job))
 
     async def _delete(self, job_id: str, media: StoredMedia) -> None:

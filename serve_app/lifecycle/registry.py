@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from serve_app.errors import ModelNotFound, ModelNotReady, RayscribeError, Unavailable
 from serve_app.lifecycle.events import SLICE_S, ModelEvents
 from serve_app.lifecycle.fleet import Fleet, Told
 from serve_app.lifecycle.log import NumberedLog
 from serve_app.lifecycle.overview import NOT_BEGUN, Facts, Past, Wish, overview
+from serve_app.lifecycle.patience import NOT_SERVING
 from serve_app.lifecycle.pins import Pin
 from serve_app.lifecycle.protocols import Clock, Holder, Sleep
 from serve_app.models.protocols import ModelReporter, Models
@@ -37,6 +40,8 @@ LOOK_S = 1.0  # how often silent replicas are looked for
 
 TOO_EARLY = (ModelNotReady, Unavailable)
 
+Lack = Literal["model", "gpu"]
+
 
 @dataclass(frozen=True, slots=True)
 class _Hold:
@@ -51,7 +56,7 @@ class ModelRegistry(Models, ModelReporter):
     Nothing of it is kept on a disk: after a start it knows what replicas tell within seconds.
 
     Args:
-        catalogue: Ids of all models.
+        catalogue: Ids of all models; looked at anew each time.
         slice_s: How long a call of `events` or `orders` lasts.
     """
 
@@ -70,8 +75,9 @@ class ModelRegistry(Models, ModelReporter):
         self._clock = clock
         self._sleep = sleep
         self._slice_s = slice_s
+        self._catalogue = catalogue
         started_at = clock()
-        self._past = {model_id: Past(started_at) for model_id in catalogue}
+        self._past: defaultdict[str, Past] = defaultdict(lambda: Past(started_at))
         self._pins: dict[str, Pin] = {}
         self._holds: dict[str, _Hold] = {}
         self._fleet = Fleet()
@@ -106,10 +112,19 @@ class ModelRegistry(Models, ModelReporter):
         Raises:
             ModelNotFound: The catalogue has no such model.
         """
-        if model_id not in self._past:
-            known = ", ".join(self._past)
+        if model_id not in self._catalogue:
+            known = ", ".join(sorted(self._catalogue))
             raise ModelNotFound(f"There is no model {model_id}; the catalogue has {known}.", param="model")
         return self._overview(model_id)
+
+    def lacks(self, model_id: str) -> Lack | None:
+        """What chunks of a model wait for before they are begun with, if they do."""
+        if model_id not in self._catalogue:
+            return None
+        state = self._overview(model_id).state
+        if state is ModelState.WAITING_FOR_GPU:
+            return "gpu"
+        return "model" if state in NOT_SERVING else None
 
     async def load(self, model_id: str, *, ttl_s: float | None = None) -> ModelOverview:
         self.look(model_id)
@@ -140,8 +155,7 @@ class ModelRegistry(Models, ModelReporter):
     async def report(self, report: ReplicaReport) -> None:
         self._first_orders.setdefault(report.replica_id, self._orders.last)
         for model in report.models:
-            if past := self._past.get(model.model_id):
-                self._past[model.model_id] = past.with_report(model)
+            self._past[model.model_id] = self._past[model.model_id].with_report(model)
         self._tell(self._fleet.fold(report, self._clock()))
 
     async def orders(self, replica_id: str, *, after: int | None) -> Sequence[UnloadOrder]:
@@ -155,7 +169,8 @@ class ModelRegistry(Models, ModelReporter):
     def _tell(self, news: Sequence[Told]) -> None:
         for its in news:
             change = its.change
-            if change.state is ModelState.UNLOADED and (past := self._past.get(change.model_id)):
+            if change.state is ModelState.UNLOADED:
+                past = self._past[change.model_id]
                 self._past[change.model_id] = replace(past, since=change.at, reason=change.reason)
             self._events.add(
                 change.at, change.model_id, change.state, change.reason, replica_id=its.replica_id, error=change.error
@@ -225,7 +240,7 @@ class ModelRegistry(Models, ModelReporter):
             self._events.add(self._clock(), model_id, after.state, after.reason, error=after.last_error)
 
     def _overviews(self) -> tuple[ModelOverview, ...]:
-        return tuple(map(self._overview, self._past))
+        return tuple(map(self._overview, self._catalogue))
 
     def _overview(self, model_id: str) -> ModelOverview:
         hold = self._holds.get(model_id)

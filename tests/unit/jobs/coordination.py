@@ -12,7 +12,7 @@ from serve_app.errors import LeaseLost
 from serve_app.jobs.dispatcher import Dispatcher
 from serve_app.jobs.forecast import Forecast
 from serve_app.jobs.hub import Hub
-from serve_app.jobs.job import Claim, Event, Job, NewJob, Priority
+from serve_app.jobs.job import Claim, Event, Job, NewJob, Priority, WaitingFor
 from serve_app.jobs.protocols import Clock, JobRunner
 from serve_app.jobs.retention import Retention
 from serve_app.jobs.runner import AttemptRunner
@@ -63,6 +63,7 @@ class House:
         self.shared = shared or Shared()
         self.clock, self.store, self.media = self.shared.clock, self.shared.store, self.shared.media
         self.settings = JobSettings(**settings)
+        self.lacking: dict[str, WaitingFor] = {}  # by model: what its chunks wait for
         self.hub = Hub()
         self.dispatcher = Dispatcher(self.store, self.hub, self.settings, self.clock.utc)
         self.forecast = Forecast(self.clock.utc, self.settings.max_running)
@@ -78,6 +79,7 @@ class House:
             self.clock.utc,
             slice_s=slice_s,
             poll_s=poll_s,
+            waiting_for=self.lacking.get,
         )
         self.transcriber = FakeTranscriber(sentences, before_chunk=before_chunk, read=self.media.read)
         self.runner = AttemptRunner(self.transcriber, self.service, NoFetcher(), heartbeat_s=1, sleep=never)

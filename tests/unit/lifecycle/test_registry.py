@@ -350,6 +350,36 @@ async def test_wait_for_memory_is_as_long_as_between_two_looks() -> None:
     assert (await world.registry.overview(A)).retry_after_s == 17
 
 
+@pytest.mark.parametrize(
+    ("state", "lack"),
+    [
+        (UNLOADED, "model"),
+        (LOADING, "model"),
+        (ModelState.WAITING_FOR_GPU, "gpu"),
+        (READY, None),
+        (ModelState.BUSY, None),
+        (ModelState.DRAINING, None),
+    ],
+)
+async def test_what_jobs_wait_for_follows_from_the_state(state: ModelState, lack: str | None) -> None:
+    world = World()
+    await world.report(world.snapshot(A, state))
+
+    assert world.registry.lacks(A) == lack
+
+
+async def test_model_of_no_catalogue_lacks_nothing_that_could_come() -> None:
+    assert World().registry.lacks("huge") is None
+
+
+async def test_model_that_is_pulled_later_can_be_loaded() -> None:
+    world = World()
+    world.catalogue.append("pulled")
+
+    assert (await world.registry.load("pulled")).state is LOADING
+    assert [model.model_id for model in (await world.registry.status()).models] == [A, B, "pulled"]
+
+
 # The log.
 
 
