@@ -15,6 +15,7 @@ from ray.serve.schema import ApplicationStatus
 from starlette.types import ASGIApp
 
 from serve_app import telemetry
+from serve_app.deployments.advertising import advertise
 from serve_app.deployments.calls import coordinator_of
 from serve_app.deployments.handles import (
     HandleJobs,
@@ -23,7 +24,7 @@ from serve_app.deployments.handles import (
     HandleRunner,
     HandleTranscriber,
 )
-from serve_app.deployments.model_handles import HandleHolder, HandleModels
+from serve_app.deployments.model_handles import HandleHolder, HandleModels, HandleReporter
 from serve_app.jobs.job import (
     Claim,
     Delivery,
@@ -36,6 +37,7 @@ from serve_app.jobs.job import (
     Owner,
     QueueStats,
     Submitted,
+    WaitingFor,
 )
 from serve_app.jobs.protocols import Step
 from serve_app.models.types import ClusterModels, ModelEvent, ModelOverview, ReplicaReport, UnloadOrder
@@ -55,14 +57,34 @@ class RecognizerReplica:
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
         from serve_app.engine.recognizer import BatchingRecognizer
+        from serve_app.lifecycle.link import Holds, ReplicaLink
 
         telemetry.configure_logging(settings.log_level)
-        self._recognizer = BatchingRecognizer.from_settings(settings)
+        context = serve.get_replica_context()
+        self._recognizer = BatchingRecognizer.from_settings(settings, replica_id=context.replica_id.unique_id)
+        self._holds = Holds(self._recognizer.models)
+        self._link = ReplicaLink(
+            context.replica_id.unique_id, self._recognizer.models, HandleReporter(context.app_name), advertise
+        )
+        self._link.start()
         # Serve stays DEPLOYING until this returns, so nothing is sent to a service that has not loaded its models.
         await self._recognizer.preload(settings.preload)
 
     async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
         return await self._recognizer.recognize(request)
+
+    async def hold(self, model_id: str, for_s: float) -> None:
+        await self._holds.hold(model_id, for_s)
+
+    def check_health(self) -> None:
+        if self._recognizer.models.must_recycle:
+            raise RuntimeError(
+                "GPU memory did not come back when the last model was unloaded: a new process gets it back"
+            )
+
+    async def __del__(self) -> None:
+        await self._link.close()
+        await self._recognizer.close()
 
 
 class PipelineReplica:
@@ -128,10 +150,11 @@ class CoordinatorReplica:
         from serve_app.media.addresses import AddressRules
         from serve_app.media.outbound import outbound_client
         from serve_app.media.store import open_media_store
+        from serve_app.models.catalogue import Catalogue
 
         telemetry.configure_logging(settings.log_level)
         clock = SteadyClock()
-        self._registry = ModelRegistry(settings.models, HandleHolder(recognizer), settings.lifecycle, clock)
+        self._registry = ModelRegistry(Catalogue(settings), HandleHolder(recognizer), settings.lifecycle, clock)
         # A context of its own: Serve cancels whatever was started in the context of a call that is cancelled.
         self._watching = asyncio.create_task(self._registry.run(), context=contextvars.Context())
         location = read_database_url(settings.jobs) or Path(settings.data_dir) / "jobs.sqlite3"
@@ -145,6 +168,7 @@ class CoordinatorReplica:
                 webhook_secret=read_webhook_secret(settings.webhooks),
                 client=outbound_client(AddressRules(settings.outbound.allow)),
                 clock=clock,
+                waiting_for=self._waiting_for,
             )
         )
         self._coordinator.start()
@@ -209,6 +233,10 @@ class CoordinatorReplica:
 
     async def model_orders(self, replica_id: str, after: int | None) -> Sequence[UnloadOrder]:
         return await self._registry.orders(replica_id, after=after)
+
+    def _waiting_for(self, model_id: str) -> WaitingFor | None:
+        lack = self._registry.lacks(model_id)
+        return WaitingFor(lack) if lack else None
 
     def check_health(self) -> None:
         self._coordinator.check()
