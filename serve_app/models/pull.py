@@ -21,10 +21,11 @@ from typing import BinaryIO, cast
 import huggingface_hub
 from huggingface_hub import errors
 from huggingface_hub.file_download import http_get
+from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import build_hf_headers, disable_progress_bars  # type: ignore[attr-defined]
 
 from serve_app.errors import PullFailed, RayscribeError
-from serve_app.models.manifest import FILES, NEEDED_FILES, FileSum, Manifest, abilities, check_name, sha256_of, sum_of
+from serve_app.models.manifest import FILES, NEEDED_FILES, FileSum, Manifest, abilities, check_name, sha256_of
 from serve_app.models.store import Pulled, WeightStore, size_on_disk
 
 FREE_BYTES = 64 * 1024 * 1024  # left for the jobs, which share the disk
@@ -52,12 +53,12 @@ Tell = Callable[[PullProgress], None]
 
 @dataclass(frozen=True, slots=True)
 class _Remote:
-    """A file as the hub describes it: small ones have git's hash, large ones a SHA-256."""
+    """A file as the hub describes it."""
 
     name: str
     size_bytes: int
-    git_sha1: str | None
-    sha256: str | None
+    git_sha1: str  # of large files, that of the pointer that git has in their place
+    sha256: str | None  # of large files only
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +115,7 @@ def _plan(repository: str, revision: str | None, token: str | None) -> _Plan:
     info = huggingface_hub.HfApi(token=token).model_info(
         repository, revision=revision, files_metadata=True, timeout=_META_S
     )
-    files = tuple(
-        _Remote(file.rfilename, file.size or 0, file.blob_id, file.lfs.sha256 if file.lfs else None)
-        for file in info.siblings or ()
-        if FILES.fullmatch(file.rfilename)
-    )
+    files = tuple(_remote(file) for file in info.siblings or () if FILES.fullmatch(file.rfilename))
     missing = [name for name in NEEDED_FILES if name not in {file.name for file in files}]
     if missing:
         raise PullFailed(
@@ -129,6 +126,14 @@ def _plan(repository: str, revision: str | None, token: str | None) -> _Plan:
     if info.sha is None:
         raise PullFailed(f"The hub names no commit of {repository}: check HF_ENDPOINT.")
     return _Plan(info.sha, files)
+
+
+def _remote(file: RepoSibling) -> _Remote:
+    if file.size is None or file.blob_id is None:
+        raise PullFailed(
+            f"The hub tells no size or checksum of {file.rfilename}, so it cannot be trusted: check HF_ENDPOINT."
+        )
+    return _Remote(file.rfilename, file.size, file.blob_id, file.lfs.sha256 if file.lfs else None)
 
 
 class _Download:
@@ -151,7 +156,7 @@ class _Download:
         self._tell(PullProgress(min(done_bytes, self._plan.size_bytes), self._plan.size_bytes))
 
     def run(self, store: WeightStore, revision: str | None) -> Pulled:
-        folder = store.half_done(self._repository, revision, self._plan.commit)
+        folder = store.begin(self._repository, revision, self._plan.commit)
         self._check_room(folder)
         try:
             sums = [self._file(folder, file) for file in self._plan.files]
@@ -185,12 +190,12 @@ class _Download:
 
     def _file(self, folder: Path, file: _Remote) -> FileSum:
         whole, part = folder / file.name, folder / (file.name + _PART)
-        if not whole.exists():
-            before_bytes = size_on_disk(folder) - _size(part)
-            self._fetch(part, file, before_bytes)
-            _verify(part, file)
-            part.rename(whole)
-        return sum_of(whole)
+        path = whole if whole.exists() else part
+        if path is part:
+            self._fetch(part, file, size_on_disk(folder) - _size(part))
+        sha256 = _verified(path, file)
+        path.rename(whole)
+        return FileSum(name=file.name, size_bytes=file.size_bytes, sha256=sha256)
 
     def _fetch(self, part: Path, file: _Remote, before_bytes: int) -> None:
         if _size(part) > file.size_bytes:
@@ -226,21 +231,21 @@ class _Watched:
         return count
 
 
-def _verify(part: Path, file: _Remote) -> None:
-    if file.sha256 is not None:
-        good = sha256_of(part) == file.sha256
-    else:
-        good = file.git_sha1 is None or _git_sha1(part) == file.git_sha1
+def _verified(path: Path, file: _Remote) -> str:
+    """The SHA-256 of a file that is as the hub describes it; of another one nothing is kept."""
+    sha256 = sha256_of(path)
+    good = sha256 == file.sha256 if file.sha256 is not None else _git_sha1(path) == file.git_sha1
     if not good:
-        part.unlink()
+        path.unlink()
         raise PullFailed(
             f"{file.name} did not come as the hub describes it: its checksum is another. Pull again; if it happens again, a"
             " proxy or a mirror changes what it sends."
         )
+    return sha256
 
 
 def _git_sha1(path: Path) -> str:
-    data = path.read_bytes()  # only small files have no SHA-256
+    data = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
@@ -273,6 +278,8 @@ def _failure(error: Exception, repository: str, root: Path) -> str:
         return f"The disk of data_dir is full ({root}): make room and pull {repository} again."
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{root} cannot be written: give this user the right to, or change data_dir."
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{root} cannot be used: {error.strerror}. {repository} was not pulled."
     status = getattr(getattr(error, "response", None), "status_code", None)
     # Without the error's text: it may hold the signed address of a file.
     what = f"answered {status}" if status else f"cannot be reached ({type(error).__name__})"

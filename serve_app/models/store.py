@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from serve_app.models.manifest import MANIFEST, Manifest, check_name
 
 _WAIT_S = 0.2
+_ABANDONED_NS = 86_400 * 10**9  # a folder so old belongs to a process that was killed
 _RACY_NS = 2_000_000_000  # a directory that changed so recently may change again without a new mtime
 
 Nothing = Callable[[], None]
@@ -61,19 +62,22 @@ class WeightStore:
 
     def all(self) -> Mapping[str, Pulled]:
         """By directory name. Costs one `stat` as long as nothing changes."""
-        mtime_ns = _mtime_ns(self.root)
         seen_mtime_ns, looked_ns = self._seen
-        if mtime_ns != seen_mtime_ns or looked_ns - mtime_ns < _RACY_NS:
-            self._seen = (mtime_ns, time.time_ns())
+        now = (_mtime_ns(self.root), time.time_ns())
+        if now[0] != seen_mtime_ns or looked_ns - seen_mtime_ns < _RACY_NS:
             self._all = MappingProxyType(dict(_published(self.root)))
+            self._seen = now
         return self._all
 
     def half_done(self, model_id: str, revision: str | None, commit: str) -> Path:
-        """Where a pull collects its files, with what an earlier one of the same commit left there."""
-        above = self._work / _name(model_id, revision)
-        folder = above / commit
+        """Where a pull collects its files; may not be there."""
+        return self._work / _name(model_id, revision) / commit
+
+    def begin(self, model_id: str, revision: str | None, commit: str) -> Path:
+        """That folder, with what an earlier pull of the same commit left in it; what one of another left is deleted."""
+        folder = self.half_done(model_id, revision, commit)
         folder.mkdir(parents=True, exist_ok=True)
-        for other in above.iterdir():
+        for other in folder.parent.iterdir():
             if other != folder:
                 shutil.rmtree(other)
         return folder
@@ -88,8 +92,12 @@ class WeightStore:
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         """An empty folder on the same disk, deleted at the end with what is still in it."""
+        self._work.mkdir(parents=True, exist_ok=True)
+        for other in self._work.glob("scratch.*"):
+            if time.time_ns() - _mtime_ns(other) > _ABANDONED_NS:
+                shutil.rmtree(other, ignore_errors=True)
         folder = self._work / f"scratch.{uuid.uuid4().hex}"
-        folder.mkdir(parents=True)
+        folder.mkdir()
         try:
             yield folder
         finally:

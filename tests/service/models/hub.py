@@ -52,6 +52,7 @@ class FakeHub:
     gate: dict[str, tuple[threading.Event, threading.Event]] = field(default_factory=dict)
     token: str | None = None
     status: int = 200
+    tells_sums: bool = True
     requests: list[Request] = field(default_factory=list)
     port: int = 0
     storage_port: int = 0
@@ -121,7 +122,7 @@ def _info(hub: FakeHub, request: BaseHTTPRequestHandler, path: str) -> None:
     elif revision not in ("", "main", "v1", hub.commit):
         _send(request, 404, b"", {"X-Error-Code": "RevisionNotFound"})
     else:
-        siblings = [_sibling(name, data) for name, data in files.items()]
+        siblings = [_sibling(name, data) if hub.tells_sums else {"rfilename": name} for name, data in files.items()]
         body = {"id": repository, "modelId": repository, "sha": hub.commit, "siblings": siblings, "tags": []}
         _send(request, 200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 

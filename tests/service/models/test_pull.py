@@ -171,6 +171,22 @@ def test_pulls_of_one_model_at_the_same_time_are_one_download(hub: FakeHub, stor
 
         assert second.result(WAIT_S) == pulled
     assert len(hub.asked("model.bin")) == 1
+    assert not store.has_half_done(REPOSITORY)
+
+
+def test_who_waits_reports_how_far_the_other_one_is(hub: FakeHub, store: WeightStore) -> None:
+    half_out, go_on, waits = threading.Event(), threading.Event(), threading.Event()
+    hub.gate["model.bin"] = (half_out, go_on)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(pull, store, REPOSITORY)
+        assert half_out.wait(WAIT_S)
+        second = threads.submit(pull, WeightStore(store.root), REPOSITORY, tell=stop_at(HALF_BYTES, waits))
+        assert waits.wait(WAIT_S)
+        unfinished = not first.done()
+        go_on.set()
+        second.result(WAIT_S)
+
+    assert unfinished
 
 
 def test_stop_of_one_pull_leaves_the_other_that_waits_for_it_to_finish(hub: FakeHub, store: WeightStore) -> None:
@@ -212,6 +228,20 @@ def test_hub_that_is_ill_is_named_with_its_answer(hub: FakeHub, store: WeightSto
     hub.status = 500
 
     with pytest.raises(PullFailed, match="The model hub answered 500"):
+        pull(store, REPOSITORY)
+
+
+def test_hub_that_tells_no_checksums_is_not_trusted(hub: FakeHub, store: WeightStore) -> None:
+    hub.tells_sums = False
+
+    with pytest.raises(PullFailed, match="no size or checksum"):
+        pull(store, REPOSITORY)
+
+
+def test_data_dir_that_cannot_be_written_is_named(hub: FakeHub, store: WeightStore) -> None:
+    store.root.write_text("a file")
+
+    with pytest.raises(PullFailed, match=r"models cannot be used: (Not a directory|File exists)"):
         pull(store, REPOSITORY)
 
 

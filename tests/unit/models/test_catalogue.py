@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -124,6 +125,16 @@ def test_change_of_a_byte_is_found_by_the_checksums(tmp_path: Path) -> None:
     (pulled.directory / "model.bin").write_bytes(b"Weights")
 
     assert damaged(pulled.directory, pulled.manifest) == ["model.bin"]
+
+
+def test_folder_of_a_process_that_was_killed_is_deleted_a_day_later(tmp_path: Path) -> None:
+    store = WeightStore(tmp_path)
+    old, new = tmp_path / ".work" / "scratch.old", tmp_path / ".work" / "scratch.new"
+    for folder in (write_model(old), write_model(new)):
+        os.utime(folder, (1, 1) if folder == old else None)
+    publish(store)
+
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_removal_deletes_all_that_was_pulled(tmp_path: Path) -> None:
