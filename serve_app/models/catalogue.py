@@ -95,14 +95,14 @@ class Catalogue(Mapping[str, ModelSettings]):
     def _now(self) -> Mapping[str, ModelSettings]:
         pulled = self.store.all()
         if pulled is not self._seen:
-            self._models = MappingProxyType({**dict(self._entries(pulled)), **self.settings.models})
+            self._models = MappingProxyType({**self.settings.models, **dict(self._entries(pulled))})
             self._seen = pulled
         return self._models
 
     def _entries(self, pulled: Mapping[str, Pulled]) -> Iterator[tuple[str, ModelSettings]]:
         for model in pulled.values():
             manifest = model.manifest
-            if manifest.pinned is None and manifest.id not in self._sources:
+            if manifest.pinned is None and manifest.id not in (*self._sources, *self.settings.models):
                 yield (
                     manifest.id,
                     ModelSettings(

