@@ -25,6 +25,7 @@ from serve_app.deployments.handles import (
     HandleTranscriber,
 )
 from serve_app.deployments.model_handles import HandleHolder, HandleModels, HandleReporter
+from serve_app.errors import RecognizerUnavailable
 from serve_app.jobs.job import (
     Claim,
     Delivery,
@@ -78,9 +79,7 @@ class RecognizerReplica:
 
     def check_health(self) -> None:
         if self._recognizer.models.must_recycle:
-            raise RuntimeError(
-                "GPU memory did not come back when the last model was unloaded: a new process gets it back"
-            )
+            raise RecognizerUnavailable("GPU memory did not come back when the last model was unloaded.")
 
     async def __del__(self) -> None:
         await self._link.close()

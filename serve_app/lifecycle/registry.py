@@ -175,6 +175,8 @@ class ModelRegistry(Models, ModelReporter):
             self._events.add(
                 change.at, change.model_id, change.state, change.reason, replica_id=its.replica_id, error=change.error
             )
+            if (change.state, change.reason) == (ModelState.UNLOADED, Reason.UNLOAD):
+                self._hold_again(change.model_id)
         for gone in self._first_orders.keys() - self._fleet.replica_ids:
             del self._first_orders[gone]
 
@@ -183,9 +185,17 @@ class ModelRegistry(Models, ModelReporter):
             return
         with self._telling(model_id):
             self._past[model_id] = replace(self._past[model_id], last_error=None)
-            # A context of its own: Serve cancels whatever was started in the context of a call that is cancelled.
-            task = asyncio.create_task(self._keep(model_id), context=contextvars.Context())
-            self._holds[model_id] = _Hold(Wish(self._clock(), reason), task)
+            self._holds[model_id] = _Hold(Wish(self._clock(), reason), self._start_to_keep(model_id))
+
+    def _hold_again(self, model_id: str) -> None:
+        """A replica has carried out an order to unload what is held: the load came after it, and went past it on the way."""
+        if hold := self._holds.get(model_id):
+            hold.task.cancel()
+            self._holds[model_id] = replace(hold, task=self._start_to_keep(model_id))
+
+    def _start_to_keep(self, model_id: str) -> asyncio.Task[None]:
+        # A context of its own: Serve cancels whatever was started in the context of a call that is cancelled.
+        return asyncio.create_task(self._keep(model_id), context=contextvars.Context())
 
     async def _keep(self, model_id: str) -> None:
         """Hold a model once, and then as long as it is pinned."""

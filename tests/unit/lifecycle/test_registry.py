@@ -150,6 +150,23 @@ async def test_unload_ends_the_hold_and_orders_it_of_every_replica() -> None:
         assert [(order.model_id, order.force) for order in orders] == [(A, True)]
 
 
+async def test_load_that_overtook_the_order_to_unload_is_begun_again() -> None:
+    world = World()
+    await world.report(world.snapshot(A, READY))
+    await world.registry.unload(A)
+    await world.registry.load(A, ttl_s=-1)
+    await settled()
+    world.clock.advance(1)
+
+    freed = world.change(A, UNLOADED, Reason.UNLOAD)
+    await world.report(world.snapshot(A, UNLOADED, Reason.UNLOAD), changes=[freed])
+    await settled()
+
+    assert world.holder.cancelled == [A]
+    assert len(world.holder.calls) == 2
+    assert (await world.registry.overview(A)).state is LOADING
+
+
 async def test_nothing_is_held_after_the_end() -> None:
     world = World()
     async with world.running():
