@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import mmap
 import os
@@ -32,8 +31,6 @@ _GB = 10**9
 
 Need = Callable[[str], int]
 """What a model needs in a compute type, in bytes of GPU memory."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,7 @@ def choose_placement(
     room: Room | None = None,
 ) -> Placement:
     """
-    Turn settings into what this machine offers; an explicit value wins. The choice is logged.
+    Turn settings into what this machine offers; an explicit value wins.
 
     Args:
         room: On a GPU, so that a model that is too large in float16 is loaded in int8_float16; None: it is not asked.
@@ -86,7 +83,6 @@ def choose_placement(
     supported = ctranslate2.get_supported_compute_types(name)
     chosen = choose_compute_type(compute_type, name, supported, room)
     why = f"{_why_device(device, name)}; {_why_type(compute_type, chosen, room)}"
-    logger.info("models run on %s in %s: %s", name, chosen, why)
     # The number is passed on explicitly, because Ray sets OMP_NUM_THREADS to the replica's logical CPUs.
     return Placement(name, chosen, thread_count(threads), choose_flash_attention(chosen, name, supported), why)
 

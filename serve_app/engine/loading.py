@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,6 +26,8 @@ from serve_app.models.protocols import Gpu
 from serve_app.models.sources import ModelFiles, find_model
 from serve_app.settings import ComputeType, Device, ModelSettings
 from serve_app.transcript.types import SAMPLE_RATE_HZ, Engine, Task
+
+logger = logging.getLogger(__name__)
 
 _LIBRARY = re.compile(r"\blib[\w.+-]*\.so[.\d]*")
 
@@ -80,6 +83,7 @@ class ModelLoader(Loader):
 
     def load(self, model_id: str, *, on_cpu: bool = False) -> LoadedModel:
         placement = self._on_cpu() if on_cpu else self._placements[model_id]
+        logger.info("%s runs on %s in %s: %s", model_id, placement.device, placement.compute_type, placement.why)
         return load_model(model_id, self._find(model_id), placement, self._batches_at_once)
 
     def measured(self, model_id: str, taken_bytes: int) -> int:

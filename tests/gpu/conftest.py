@@ -61,8 +61,8 @@ def shown(keeper: ModelKeeper, model_id: str = "tiny.en") -> ModelSnapshot:
 async def until(keeper: ModelKeeper, state: ModelState, model_id: str = "tiny.en", *, deadline_s: float = 60.0) -> None:
     """Wait until a model is shown in a state."""
     end_s = time.monotonic() + deadline_s
-    while shown(keeper, model_id).state is not state:
-        assert time.monotonic() < end_s, f"{model_id} is {shown(keeper, model_id)} and not {state}"
+    while not any((model.model_id, model.state) == (model_id, state) for model in keeper.snapshot()):
+        assert time.monotonic() < end_s, f"{model_id} is not {state}: {keeper.snapshot()}"
         await asyncio.sleep(0.02)
 
 

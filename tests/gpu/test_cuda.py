@@ -118,7 +118,6 @@ async def test_a_model_waits_for_memory_that_another_process_holds(keep: Keep) -
 
     async with hog(left_bytes=200 * MB):
         waiting = asyncio.create_task(keeper.preload(["tiny.en"]))
-        await asyncio.sleep(0)
         await until(keeper, ModelState.WAITING_FOR_GPU)
     await asyncio.wait_for(waiting, timeout=60)
     states = [change.state for change in (await keeper.report(1)).changes]

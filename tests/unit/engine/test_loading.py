@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import ctranslate2
 import pytest
 
 from serve_app.engine.devices import Placement
-from serve_app.engine.loading import load_model
+from serve_app.engine.loading import ModelLoader, load_model
 from serve_app.errors import ModelLoadFailed, OutOfMemory
 from serve_app.models.sources import find_model
-from serve_app.settings import TINY_EN
+from serve_app.settings import TINY_EN, Device
 
 
 class FailingWhisper:
@@ -50,3 +51,16 @@ def test_a_device_without_room_for_the_first_batch_is_out_of_memory(
 def test_another_failure_of_the_first_batch_is_a_failed_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(ModelLoadFailed, match="invalid device function"):
         load("CUDA failed with error invalid device function", monkeypatch, tmp_path)
+
+
+def test_where_a_model_runs_is_logged_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ctranslate2.models, "Whisper", lambda *_, **__: FailingWhisper("unheard of"))
+    loader = ModelLoader({"tiny.en": TINY_EN}, models_dir=tmp_path, offline=True, device=Device.CPU)
+    loader.weigh("tiny.en")
+
+    with caplog.at_level(logging.INFO), pytest.raises(ModelLoadFailed):
+        loader.load("tiny.en")
+
+    assert "tiny.en runs on cpu in int8: recognizer.device is cpu; int8 is the fastest" in caplog.text
