@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from serve_app.models.types import ModelState
+
 
 class Answer(BaseModel):
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
@@ -109,6 +111,8 @@ class ModelAnswer(Answer):
     languages: list[str]
     """ISO codes; empty means all of Whisper's."""
     tasks: list[Literal["transcribe", "translate"]]
+    state: ModelState | None = None
+    """Absent while it is not known."""
 
 
 class ModelList(Answer):
@@ -116,17 +120,27 @@ class ModelList(Answer):
     data: list[ModelAnswer]
 
 
+class DeviceMemory(Answer):
+    """Of the device that a replica runs on; other processes count."""
+
+    total_bytes: int
+    free_bytes: int
+    ours_bytes: int
+
+
 class Gpu(Answer):
     reserved: float
     """What Ray reserves for each replica of the recogniser; 0.5 is half of one."""
+    memory: list[DeviceMemory]
+    """One for each replica; none at zero replicas, and while it is not known."""
 
 
 class Health(Answer):
     status: Literal["ok", "degraded"]
     model: str
     """The default model."""
-    model_state: Literal["loading", "ready"]
-    """`loading` until the models to preload are in, and every deployment is up; `ready` from then on."""
+    model_state: ModelState | None
+    """The best of its replicas'; null while it is not known."""
     queue_depth: int
     """Requests in progress at this Gateway replica, and the jobs that wait; without these while they cannot be asked."""
     gpu: Gpu | None

@@ -14,12 +14,13 @@ from starlette.responses import JSONResponse, Response
 
 from serve_app import __doc__ as description
 from serve_app import __version__
-from serve_app.api import audio, documents, jobs, models, system, tus
+from serve_app.api import audio, documents, jobs, lifecycle, models, system, tus
 from serve_app.api.limits import BodyLimit, RequestLimiter
 from serve_app.api.memory import GiveBackMemory
 from serve_app.api.middleware import LastResort, RequestIds
 from serve_app.api.pages import add_pages
 from serve_app.api.problems import answer
+from serve_app.api.pulls import Pulls
 from serve_app.api.resumable import ResumableUploads
 from serve_app.api.services import Services
 from serve_app.api.upload_limits import UploadLimits
@@ -28,7 +29,7 @@ from serve_app.errors import InvalidRequest, RayscribeError
 __all__ = ["Services", "create_app"]
 
 CLIENT_WENT_AWAY = 499  # nobody reads it; a number for access logs
-MAX_STREAMS = 1000  # of jobs, at one Gateway replica
+MAX_STREAMS = 1000  # that follow jobs, models or pulls, at one Gateway replica
 MAX_STREAMS_PER_KEY = 200
 
 
@@ -72,8 +73,10 @@ def create_app(services: Services) -> FastAPI:
             max_bytes=services.settings.jobs.max_uploads_per_key_bytes,
         ),
     )
+    limiter: RequestLimiter = app.state.limiter
+    app.state.pulls = Pulls(services.catalogue, stopping=lambda: limiter.draining)
     _add_problems(app, limits.max_retry_after_s)
-    for routes in (audio, jobs, tus, models, system):
+    for routes in (audio, jobs, tus, models, lifecycle, system):
         app.include_router(routes.router)
     app.add_api_route("/openapi.json", partial(_openapi, app), include_in_schema=False)
     if services.settings.http.enable_ui:

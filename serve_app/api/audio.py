@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from serve_app.api import documents
-from serve_app.api.catalogue import check_can_do, find_model
+from serve_app.api.catalogue import check_can_do
+from serve_app.api.cold_start import check_is_there
 from serve_app.api.events import text_events
 from serve_app.api.forms import parse, read_form
 from serve_app.api.places import StackDep
@@ -55,8 +56,9 @@ async def _received(
     file, pairs = await read_form(request)
     stack.push_async_callback(file.close)
     form = parse(schema, pairs)
-    model_id = find_model(services.settings, form.model)
-    check_can_do(services.settings, model_id, form)
+    model_id = services.catalogue.find(form.model)
+    check_can_do(services.catalogue, model_id, form)
+    await check_is_there(services, model_id)
     media = await stack.enter_async_context(media_of(file, services))
     options = form.options(services.settings, model_id)
     return Order(form, replace(options, needs_channels=form.response_format is Format.DIARIZED_JSON), media)

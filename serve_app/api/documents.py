@@ -21,6 +21,8 @@ from serve_app.api.job_schemas import (
     JobList,
     SubmittedAnswer,
 )
+from serve_app.api.model_answers import PullAnswer
+from serve_app.api.model_forms import LoadWish, PullWish, UnloadWish
 from serve_app.api.problems import codes
 from serve_app.api.schemas import TranscriptionForm, TranslationForm
 
@@ -105,6 +107,10 @@ def _schemas() -> Documents:
         SubmittedAnswer,
         DeliveryList,
         DeliveryAnswer,
+        PullAnswer,
+        LoadWish,
+        UnloadWish,
+        PullWish,
     ]
     forms: list[type[BaseModel]] = [TranscriptionForm, TranslationForm, JobForm]
     _, schema = models_json_schema([(model, "validation") for model in shown + forms], ref_template=REF)

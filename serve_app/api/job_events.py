@@ -6,10 +6,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from serve_app.api.events import frame
-from serve_app.api.middleware import log_surprise
-from serve_app.api.problems import body_of
-from serve_app.errors import RayscribeError, Unavailable
+from serve_app.api.events import named, or_error
+from serve_app.errors import Unavailable
 from serve_app.jobs.job import Event, Owner, Status
 from serve_app.jobs.protocols import Jobs, Sleep
 from serve_app.jobs.rendering import job_object
@@ -36,16 +34,9 @@ class JobEvents:
     draining: Callable[[], bool]
     request_id: str
 
-    async def follow(self, job_id: str, after_seq: int) -> AsyncGenerator[bytes, None]:
-        """As server-sent events; a failure is the last of them, since the answer has begun."""
-        try:
-            async with aclosing(self._blocks(job_id, after_seq)) as blocks:
-                async for block in blocks:
-                    yield block
-        except Exception as error:
-            if not isinstance(error, RayscribeError):
-                log_surprise(error, self.request_id)
-            yield frame(body_of(error))
+    def follow(self, job_id: str, after_seq: int) -> AsyncGenerator[bytes, None]:
+        """As server-sent events; a failure is the last of them."""
+        return or_error(self._blocks(job_id, after_seq), self.request_id)
 
     async def _blocks(self, job_id: str, seq: int) -> AsyncGenerator[bytes, None]:
         while True:
@@ -65,4 +56,4 @@ class JobEvents:
         data = event.data
         if event.kind in LAST:
             data = {"job": job_object(await self.jobs.get(event.topic, self.owner))}
-        return f"event: {event.kind}\nid: {event.seq}\n".encode() + frame({"type": event.kind, **data})
+        return named({"type": event.kind, **data}, event.seq)

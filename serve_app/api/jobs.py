@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from serve_app.api import job_documents
 from serve_app.api.auth import OwnerDep, ViewerDep, authorise
+from serve_app.api.events import LastSeen
 from serve_app.api.forms import parse
 from serve_app.api.job_events import JobEvents
 from serve_app.api.job_forms import read_submission
@@ -19,7 +20,7 @@ from serve_app.api.services import JobsDep, LimiterDep, ServicesDep
 from serve_app.api.streams import EventStream
 from serve_app.api.submitting import Submitter
 from serve_app.api.tus import UploadsDep
-from serve_app.errors import DeliveryNotFound, InvalidRequest, JobNotFound
+from serve_app.errors import DeliveryNotFound, JobNotFound
 from serve_app.jobs.job import JobDetails, JobQuery, Status
 from serve_app.jobs.rendering import job_object, transcript_of
 from serve_app.transcript.render import MEDIA_TYPES, Format, no_diarizer, render, to_json
@@ -28,7 +29,6 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(authoris
 
 JSON = "application/json"
 MAX_PAGE = 100
-MAX_SEQ_DIGITS = 15
 
 
 def known_form(job_id: str) -> str:
@@ -94,13 +94,12 @@ async def stream(
     jobs: JobsDep,
     limiter: LimiterDep,
     viewer: ViewerDep,
-    last_event_id: str = "",
+    last_seen: LastSeen,
 ) -> EventStream:
     """Follow a job: first what has happened, then what happens, to its end."""
-    after_seq = _sequence_number(request.headers.get("last-event-id", "") or last_event_id)
     await jobs.deliveries(job_id, viewer)  # says whether there is such a job, and reads nothing large
     events = JobEvents(jobs, viewer, services.sleep, lambda: limiter.draining, request.scope["request_id"])
-    return EventStream(events.follow(job_id, after_seq), heartbeat_s=services.heartbeat_s)
+    return EventStream(events.follow(job_id, last_seen or 0), heartbeat_s=services.heartbeat_s)
 
 
 @router.delete("/{job_id}", **job_documents.CANCEL)
@@ -140,11 +139,3 @@ def _result(details: JobDetails, wanted: Format, query: ResultQuery) -> Response
     layout = query.layout(logprobs=details.job.options.decoding.logprobs)
     headers = {"x-job-status": details.job.status.value}  # text alone would not say that it is only a part
     return Response(render(transcript, wanted, layout), headers=headers, media_type=MEDIA_TYPES[wanted])
-
-
-def _sequence_number(last_event_id: str) -> int:
-    if not last_event_id:
-        return 0
-    if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= MAX_SEQ_DIGITS):
-        raise InvalidRequest("Last-Event-ID should be the id of an event of this job.", param="Last-Event-ID")
-    return int(last_event_id)

@@ -20,7 +20,7 @@ async def request_stack(key: KeyDep, limiter: LimiterDep) -> AsyncIterator[conte
 
 
 async def stream_place(key: KeyDep, request: Request) -> AsyncIterator[None]:
-    """A place among the streams of jobs, until the answer is out: each one costs the Coordinator a look every second."""
+    """A place among the streams that follow something, until the answer is out: each one costs the Coordinator."""
     with request.app.state.streams.place(key):
         yield
 

@@ -26,6 +26,7 @@ from serve_app.transcript.protocols import MediaStore, StoredMedia
 LOCK_POLL_S = 0.1
 LOCK_POLLS = 50  # the part before is written in less, unless its client is slow
 SWEEP_S = 600.0
+IN_PROGRESS_S = 60.0  # between two parts of an upload, or its last one and its job, less time passes
 NO_LIMITS = UploadLimits()
 
 P = ParamSpec("P")
@@ -110,6 +111,10 @@ class ResumableUploads:
         """
         async with self._held(upload_id, owner):
             await _to_its_end(self._files.remove, upload_id)
+
+    async def in_progress(self) -> bool:
+        """Whether some of an upload came a moment ago, and it is no job yet: a client is at work on it."""
+        return await on_disk(self._files.grew_since, self._now() - timedelta(seconds=IN_PROGRESS_S))
 
     @contextlib.asynccontextmanager
     async def finished(self, upload_id: str, owner: str) -> AsyncIterator[Upload]:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from serve_app.api.limits import RequestLimiter
 from serve_app.jobs.clock import wall_clock
 from serve_app.jobs.protocols import Clock, Jobs, Sleep, UrlFetcher
+from serve_app.models.catalogue import Catalogue
 from serve_app.models.protocols import Models
 from serve_app.settings import Scope, Settings
 from serve_app.transcript.protocols import MediaStore, Transcriber
@@ -50,6 +52,11 @@ class Services:
     models: Models | None = None
     """States of models, and who loads and unloads them; None: this service does not know them."""
 
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The models that can be named."""
+        return Catalogue(self.settings)
+
 
 def services(request: Request) -> Services:
     found: Services = request.app.state.services
@@ -71,6 +78,17 @@ def jobs(services: Annotated[Services, Depends(services)]) -> Jobs:
     return services.jobs
 
 
+def models(services: Annotated[Services, Depends(services)]) -> Models:
+    """
+    Raises:
+        HTTPException: 404: nobody here knows the states of models.
+    """
+    if services.models is None:
+        raise HTTPException(404, "This service does not load and unload models on request.")
+    return services.models
+
+
 ServicesDep = Annotated[Services, Depends(services)]
 LimiterDep = Annotated[RequestLimiter, Depends(request_limiter)]
 JobsDep = Annotated[Jobs, Depends(jobs)]
+ModelsDep = Annotated[Models, Depends(models)]

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from starlette.datastructures import UploadFile
 
-from serve_app.api.catalogue import check_can_do, find_model
+from serve_app.api.catalogue import check_can_do
+from serve_app.api.cold_start import check_is_there
 from serve_app.api.job_forms import JobForm, Submission
 from serve_app.api.resumable import ResumableUploads
 from serve_app.api.services import Services
@@ -54,10 +55,12 @@ class Submitter:
             InvalidRequest, UnsupportedLanguage, ModelNotFound: A field is wrong.
             IdempotencyMismatch: The key was used for something else.
             UploadNotFound: There is no such upload, or the job that it became was deleted.
+            ModelNotReady, OutOfMemory, ModelLoadFailed: As `check_is_there`.
             Unavailable: Perhaps it was accepted: the same submit tells.
         """
         options = self._options(submission.form)
         self._check_addresses(submission.form)
+        await check_is_there(self._services, options.decoding.model_id)
         if submission.form.upload_id:
             return await self._submit_upload(submission, options, submission.form.upload_id)
         return await self._submit(submission, options, await self._keep(submission))
@@ -109,9 +112,9 @@ class Submitter:
         return True
 
     def _options(self, form: JobForm) -> TranscriptionOptions:
-        settings = self._services.settings
-        model_id = find_model(settings, form.model) if form.model else settings.default_model
-        check_can_do(settings, model_id, form)
+        settings, catalogue = self._services.settings, self._services.catalogue
+        model_id = catalogue.find(form.model or settings.default_model)
+        check_can_do(catalogue, model_id, form)
         return form.options(settings, model_id)
 
     def _check_addresses(self, form: JobForm) -> None:

@@ -6,14 +6,16 @@ import asyncio
 import logging
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
-from serve_app.api.answers import Alive, Gpu, Health, Readiness
+from serve_app.api.answers import Alive, DeviceMemory, Gpu, Health, Readiness
 from serve_app.api.services import LimiterDep, Services, ServicesDep
 from serve_app.errors import StoreUnavailable
+from serve_app.models.types import ClusterModels, ModelState
 
 logger = logging.getLogger(__name__)
 
@@ -24,20 +26,20 @@ ASKING_S = 1.0  # /health answers within it, whatever is wrong behind
 # Probes have no key, and what the store itself says may name directories.
 NO_STORE = "The job store cannot be used. The log, and the answers of /jobs, say what to do."
 NO_ROOM = "The disk with the service's data is full or read-only: free some space, or let the service write there."
+UNKNOWN = ClusterModels(())
 NOT_YET = "The models are being loaded, or not every deployment is up yet."
 
 
 @router.get("/health")
 async def health(services: ServicesDep, limiter: LimiterDep) -> Health:
     """200 as long as this process answers; `status` says whether what is behind it does."""
-    is_ready, queued = await asyncio.gather(_ready(services), _queued(services))
-    reserved = services.settings.recognizer.num_gpus
+    is_ready, queued, models = await asyncio.gather(_ready(services), _queued(services), _models(services))
     return Health(
-        status="degraded" if is_ready is None or queued is None else "ok",
+        status="degraded" if None in (is_ready, queued, models) else "ok",
         model=services.settings.default_model,
-        model_state="ready" if is_ready else "loading",
+        model_state=_model_state(services.settings.default_model, models),
         queue_depth=limiter.in_progress + (queued or 0),
-        gpu=Gpu(reserved=reserved) if reserved else None,
+        gpu=_gpu(services.settings.recognizer.num_gpus, models),
     )
 
 
@@ -111,3 +113,24 @@ async def _queued(services: Services) -> int | None:
     except Exception as error:
         logger.warning("cannot tell how many jobs wait: %s", type(error).__name__)
         return None
+
+
+async def _models(services: Services) -> ClusterModels | None:
+    """None if the Coordinator does not say."""
+    if services.models is None:
+        return UNKNOWN
+    try:
+        async with asyncio.timeout(ASKING_S):
+            return await services.models.status()
+    except Exception as error:
+        logger.warning("cannot tell the states of models: %s", type(error).__name__)
+        return None
+
+
+def _model_state(model_id: str, models: ClusterModels | None) -> ModelState | None:
+    return next((model.state for model in models.models if model.model_id == model_id), None) if models else None
+
+
+def _gpu(reserved: float, models: ClusterModels | None) -> Gpu | None:
+    memory = [DeviceMemory(**asdict(gpu)) for _, gpu in models.gpus] if models else []
+    return Gpu(reserved=reserved, memory=memory) if reserved or memory else None

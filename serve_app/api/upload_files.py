@@ -88,6 +88,12 @@ class UploadFiles:
             if upload and upload.job_id is None:
                 yield upload
 
+    def grew_since(self, instant: datetime) -> bool:
+        """Whether bytes came for one that has not become a job."""
+        with contextlib.suppress(FileNotFoundError):  # one has become a job, or was deleted, in this moment
+            return any(part.stat().st_mtime > instant.timestamp() for part in self._directory.glob("*.part"))
+        return True
+
     def is_elsewhere(self, upload_id: str) -> bool:
         """Whether the id is that of an upload in another directory."""
         if not UPLOAD_ID.fullmatch(upload_id):

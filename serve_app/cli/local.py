@@ -7,12 +7,13 @@ from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
-from serve_app.api.catalogue import check_can_do, find_model
+from serve_app.api.catalogue import check_can_do
 from serve_app.api.forms import parse
 from serve_app.api.schemas import AudioForm, TranscriptionForm, TranslationForm
 from serve_app.cli.backends import Backend, Report, Transcribed
 from serve_app.cli.wishes import OutputFormat, Task, Wishes
 from serve_app.engine.recognizer import BatchingRecognizer
+from serve_app.models.catalogue import Catalogue
 from serve_app.pipeline.decode import DecoderPool
 from serve_app.pipeline.run import Pipeline
 from serve_app.settings import Settings
@@ -32,6 +33,7 @@ class LocalBackend(Backend):
 
     def __init__(self, settings: Settings, wishes: Wishes, transcriber: Transcriber | None = None) -> None:
         self._settings = settings
+        self._catalogue = Catalogue(settings)
         self._wishes = wishes
         self._recognizer = BatchingRecognizer.from_settings(settings)
         self._decoders = DecoderPool(size=settings.pipeline.decoders, max_audio_s=settings.limits.max_audio_s)
@@ -70,8 +72,8 @@ class LocalBackend(Backend):
         return parse(schema, [*self._wishes.fields(), *self._wishes.layout(wanted)])
 
     def _options(self, form: AudioForm) -> TranscriptionOptions:
-        model_id = find_model(self._settings, form.model)
-        check_can_do(self._settings, model_id, form)
+        model_id = self._catalogue.find(form.model)
+        check_can_do(self._catalogue, model_id, form)
         return form.options(self._settings, model_id)
 
 

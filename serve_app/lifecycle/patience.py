@@ -53,10 +53,11 @@ class PatientRecognizer(Recognizer):
         except Unavailable:  # who knows nothing breaks nothing off
             return
         if model.state in NOT_SERVING:
-            raise _too_early(model)
+            raise too_early(model)
 
 
-def _too_early(model: ModelOverview) -> ModelNotReady | OutOfMemory:
+def too_early(model: ModelOverview) -> ModelNotReady | OutOfMemory:
+    """What a client is told of a model that is not in memory, with when to ask again."""
     if model.state is ModelState.WAITING_FOR_GPU:
         return OutOfMemory(
             f"The model {model.model_id} waits for GPU memory that others hold; try again later.",

@@ -17,13 +17,17 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from serve_app.testing import silent_wav
+from tests.service.api.conftest import SETTINGS
 from tests.service.api.job_house import House
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 DATA_DIR = tempfile.TemporaryDirectory()
 atexit.register(DATA_DIR.cleanup)  # schemathesis makes its tests when the module is read, before any fixture
 
-schema = schemathesis.openapi.from_asgi("/openapi.json", House(Path(DATA_DIR.name), slice_s=0.0).app)
+# Offline, so that no name that is made up is looked for at a hub.
+HOUSE = House(Path(DATA_DIR.name), slice_s=0.0, settings=SETTINGS.model_copy(update={"offline": True}))
+
+schema = schemathesis.openapi.from_asgi("/openapi.json", HOUSE.app).exclude(path="/model/events")  # it has no end
 
 
 @schema.parametrize()

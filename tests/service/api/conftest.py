@@ -9,8 +9,9 @@ import openai
 import pytest
 
 from serve_app.api.application import Services, create_app
+from serve_app.models.types import ModelState
 from serve_app.settings import TINY_EN, LimitSettings, ModelSettings, Settings
-from serve_app.testing import FakeClock, FakeTranscriber, InMemoryMediaStore, silent_wav
+from serve_app.testing import FakeClock, FakeModels, FakeTranscriber, InMemoryMediaStore, silent_wav
 
 SETTINGS = Settings(
     models={"tiny.en": TINY_EN, "acme/large": ModelSettings(source="acme/large")},
@@ -31,8 +32,13 @@ def transcriber(store: InMemoryMediaStore) -> FakeTranscriber:
 
 
 @pytest.fixture
-def services(transcriber: FakeTranscriber, store: InMemoryMediaStore) -> Services:
-    return Services(SETTINGS, transcriber, store, clock=FakeClock())
+def models() -> FakeModels:
+    return models_of_settings()
+
+
+@pytest.fixture
+def services(transcriber: FakeTranscriber, store: InMemoryMediaStore, models: FakeModels) -> Services:
+    return Services(SETTINGS, transcriber, store, clock=FakeClock(), now=FakeClock().utc, models=models)
 
 
 @pytest.fixture
@@ -44,6 +50,13 @@ async def http(services: Services) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def sdk(http: httpx.AsyncClient) -> openai.AsyncOpenAI:
     return sdk_over(http)
+
+
+def models_of_settings() -> FakeModels:
+    """Only the default model is loaded."""
+    models = FakeModels(tuple(SETTINGS.models))
+    models.become("tiny.en", ModelState.READY)
+    return models
 
 
 def client_of(services: Services) -> httpx.AsyncClient:

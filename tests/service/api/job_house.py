@@ -21,10 +21,10 @@ from serve_app.jobs.protocols import Clock, Jobs, UrlFetcher
 from serve_app.jobs.retention import Retention
 from serve_app.jobs.runner import AttemptRunner
 from serve_app.jobs.service import JobService
-from serve_app.settings import JobSettings, Scope
+from serve_app.settings import JobSettings, Scope, Settings
 from serve_app.testing import SENTENCES, FakeTranscriber, InMemoryJobStore, InMemoryMediaStore, at_once
 from serve_app.transcript.protocols import StoredMedia
-from tests.service.api.conftest import SETTINGS, WAV
+from tests.service.api.conftest import SETTINGS, WAV, models_of_settings
 
 KEYS = ("ada-key", "bob-key")
 
@@ -63,9 +63,10 @@ class House:
         fetcher: Callable[[InMemoryMediaStore], UrlFetcher] = FakeFetcher,
         clock: Clock = wall_clock,
         slice_s: float = 5.0,
+        settings: Settings = SETTINGS,
         **jobs: Any,
     ) -> None:
-        settings = SETTINGS.model_copy(update={"data_dir": str(data_dir), "jobs": JobSettings(**jobs)})
+        settings = settings.model_copy(update={"data_dir": str(data_dir), "jobs": JobSettings(**jobs)})
         self.media = InMemoryMediaStore()
         self.store, hub = InMemoryJobStore(clock), Hub()
         self._dispatcher = Dispatcher(self.store, hub, settings.jobs, clock)
@@ -83,6 +84,7 @@ class House:
             slice_s=slice_s,
             poll_s=5.0,
         )
+        self.models = models_of_settings()
         self.transcriber = FakeTranscriber(sentences, before_chunk=before_chunk, read=self.media.read)
         fetching = fetcher(self.media)
         self._runner = AttemptRunner(self.transcriber, self.service, fetching, heartbeat_s=5)
@@ -97,6 +99,7 @@ class House:
             fetcher=fetching,
             now=clock,
             sleep=_hardly,
+            models=self.models,
         )
 
     @property

@@ -7,12 +7,16 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Never
 
 import httpx
 import pytest
 
 from serve_app.api.application import Services
+from serve_app.errors import CoordinatorUnavailable
+from serve_app.models.types import ClusterModels, GpuMemory, ModelState, Reason
 from serve_app.settings import RecognizerSettings
+from serve_app.testing import FakeModels
 from tests.service.api.conftest import SETTINGS, client_of
 
 
@@ -28,10 +32,11 @@ async def test_health_says_what_is_known(http: httpx.AsyncClient) -> None:
     assert (await http.get("/health/ready")).json() == {"status": "ready"}
 
 
-async def test_service_is_not_ready_while_models_load(services: Services) -> None:
+async def test_service_is_not_ready_while_models_load(services: Services, models: FakeModels) -> None:
     async def not_yet() -> bool:
         return False
 
+    models.become("tiny.en", ModelState.LOADING, Reason.PRELOAD)
     async with client_of(dataclasses.replace(services, ready=not_yet)) as http:
         health, ready = await http.get("/health"), await http.get("/health/ready")
 
@@ -43,31 +48,60 @@ async def test_service_is_not_ready_while_models_load(services: Services) -> Non
 async def test_health_answers_when_what_is_behind_it_does_not(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never() -> bool:
+    async def never() -> Never:
         await asyncio.Event().wait()
-        return True
+        raise AssertionError
+
+    class AwayModels(FakeModels):
+        async def status(self) -> ClusterModels:
+            await never()
 
     monkeypatch.setattr("serve_app.api.system.ASKING_S", 0.0)
-    async with client_of(dataclasses.replace(services, ready=never)) as http:
+    async with client_of(dataclasses.replace(services, ready=never, models=AwayModels())) as http:
         health, ready = await http.get("/health"), await http.get("/health/ready")
 
-    assert (health.status_code, health.json()["status"], health.json()["model_state"]) == (200, "degraded", "loading")
+    assert (health.status_code, health.json()["status"], health.json()["model_state"]) == (200, "degraded", None)
     assert ready.status_code == 503
 
 
-async def test_health_shows_the_part_of_a_gpu_that_is_reserved(services: Services) -> None:
+@pytest.mark.parametrize("state", list(ModelState))
+async def test_health_shows_the_state_of_the_default_model(
+    http: httpx.AsyncClient, models: FakeModels, state: ModelState
+) -> None:
+    models.become("tiny.en", state)
+
+    assert (await http.get("/health")).json()["model_state"] == state
+
+
+async def test_health_is_degraded_and_answers_while_the_states_of_models_are_not_told(services: Services) -> None:
+    class AwayModels(FakeModels):
+        async def status(self) -> ClusterModels:
+            raise CoordinatorUnavailable("starting again")
+
+    async with client_of(dataclasses.replace(services, models=AwayModels())) as http:
+        health, ready = await http.get("/health"), await http.get("/health/ready")
+
+    assert (health.status_code, health.json()["status"], health.json()["model_state"]) == (200, "degraded", None)
+    assert ready.status_code == 200
+
+
+async def test_health_shows_the_gpu_and_its_memory(services: Services, models: FakeModels) -> None:
+    models.gpus = (("replica-1", GpuMemory(total_bytes=24_000, free_bytes=20_000, ours_bytes=3_000)),)
     settings = SETTINGS.model_copy(update={"recognizer": RecognizerSettings(num_gpus=0.5)})
     async with client_of(dataclasses.replace(services, settings=settings)) as http:
         health = await http.get("/health")
 
-    assert health.json()["gpu"] == {"reserved": 0.5}
+    assert health.json()["gpu"] == {
+        "reserved": 0.5,
+        "memory": [{"total_bytes": 24_000, "free_bytes": 20_000, "ours_bytes": 3_000}],
+    }
 
 
 async def test_document_names_the_states_of_health(http: httpx.AsyncClient) -> None:
-    health = (await http.get("/openapi.json")).json()["components"]["schemas"]["Health"]["properties"]
+    schemas = (await http.get("/openapi.json")).json()["components"]["schemas"]
 
-    assert health["model_state"]["enum"] == ["loading", "ready"]
-    assert "gpu" in health
+    assert schemas["ModelState"]["enum"] == list(ModelState)
+    assert {"$ref": "#/components/schemas/ModelState"} in schemas["Health"]["properties"]["model_state"]["anyOf"]
 
 
 async def test_health_counts_the_queue_depth(services: Services, http: httpx.AsyncClient) -> None:
@@ -90,6 +124,7 @@ async def test_model_id_with_a_slash_is_found_raw_and_escaped(http: httpx.AsyncC
         "aliases": [],
         "languages": [],
         "tasks": ["transcribe", "translate"],
+        "state": "unloaded",
     }
 
 
