@@ -58,7 +58,7 @@ class RecognizerReplica:
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
         from serve_app.engine.recognizer import BatchingRecognizer
-        from serve_app.lifecycle.link import Holds, ReplicaLink
+        from serve_app.lifecycle.link import Holds, ReplicaLink, load_what_others_use
 
         telemetry.configure_logging(settings.log_level)
         context = serve.get_replica_context()
@@ -70,6 +70,10 @@ class RecognizerReplica:
         self._link.start()
         # Serve stays DEPLOYING until this returns, so nothing is sent to a service that has not loaded its models.
         await self._recognizer.preload(settings.preload)
+        others = HandleModels(coordinator_of(context.app_name))
+        self._joining = asyncio.create_task(
+            load_what_others_use(others, self._recognizer.models), context=contextvars.Context()
+        )
 
     async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
         return await self._recognizer.recognize(request)
@@ -82,6 +86,7 @@ class RecognizerReplica:
             raise RecognizerUnavailable("GPU memory did not come back when the last model was unloaded.")
 
     async def __del__(self) -> None:
+        self._joining.cancel()
         await self._link.close()
         await self._recognizer.close()
 

@@ -11,7 +11,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
-from serve_app.models.protocols import ModelReporter
+from serve_app.errors import RayscribeError
+from serve_app.models.protocols import ModelReporter, Models
 from serve_app.models.types import SERVING, ModelState, ReplicaReport, UnloadOrder
 
 logger = logging.getLogger(__name__)
@@ -154,6 +155,24 @@ class ReplicaLink:
             except Exception as error:
                 logger.debug("orders cannot be had, and are asked for again: %r", error)
                 await asyncio.sleep(self._pace.again_s)
+
+
+async def load_what_others_use(models: Models, kept: KeptModels) -> None:
+    """
+    Load, in a replica that starts, the models that others have work for.
+
+    It was added because they have too much of it, and none of it would come here: chunks go where their model is.
+    """
+    try:
+        used = [model.model_id for model in (await models.status()).models if model.in_flight or model.queued]
+        await asyncio.gather(*(_load(kept, model_id) for model_id in used))
+    except RayscribeError as error:
+        logger.info("what other replicas use is not loaded ahead: %s", error.message)
+
+
+async def _load(kept: KeptModels, model_id: str) -> None:
+    async with kept.hold(model_id):
+        pass
 
 
 class Holds:

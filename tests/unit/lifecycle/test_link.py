@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from serve_app.errors import CoordinatorUnavailable, ModelNotReady
-from serve_app.lifecycle.link import Holds, KeptModels, Pace, ReplicaLink
+from serve_app.lifecycle.link import Holds, KeptModels, Pace, ReplicaLink, load_what_others_use
 from serve_app.models.protocols import ModelReporter
 from serve_app.models.types import ModelSnapshot, ModelState, Reason, ReplicaReport, UnloadOrder
-from serve_app.testing import FakeClock
+from serve_app.testing import FakeClock, FakeModels
 from tests.unit.lifecycle.world import A, B, settled
 
 QUICK = Pace(sign_s=0.01, gather_s=0.0, again_s=0.0, answer_s=5.0)
@@ -23,6 +23,7 @@ class ScriptedModels(KeptModels):
         self.took: list[int] = []
         self.unloads: list[str] = []
         self.held: list[str] = []
+        self.ever_held: list[str] = []
         self._changed = asyncio.Event()
 
     @property
@@ -47,6 +48,7 @@ class ScriptedModels(KeptModels):
         if model_id == B:
             raise ModelNotReady("unloaded")
         self.held.append(model_id)
+        self.ever_held.append(model_id)
         try:
             yield
         finally:
@@ -178,6 +180,26 @@ async def test_models_that_are_here_are_advertised_when_they_change() -> None:
             await linked.coordinator.reports.get()
 
     assert linked.advertised == [{A}, {A, B}, {B}]
+
+
+async def test_new_replica_loads_what_others_have_work_for() -> None:
+    cluster, models = FakeModels((A, "quiet")), ScriptedModels()
+    cluster.become(A, ModelState.BUSY, in_flight=3)
+    cluster.become("quiet", ModelState.READY)
+
+    await load_what_others_use(cluster, models)
+
+    assert models.ever_held == [A]
+    assert models.held == []
+
+
+async def test_new_replica_serves_although_what_others_use_cannot_be_loaded() -> None:
+    cluster, models = FakeModels((B,)), ScriptedModels()
+    cluster.become(B, ModelState.BUSY, queued=1)
+
+    await load_what_others_use(cluster, models)
+
+    assert models.ever_held == []
 
 
 async def test_hold_lasts_longer_than_its_caller_knows() -> None:
