@@ -24,14 +24,12 @@ from serve_app.cli.doctor_machine import (
     check_python,
     check_ray,
 )
-from serve_app.cli.doctor_models import check_decode, check_device, check_model, located, placed
+from serve_app.cli.doctor_models import check_decode, check_device, check_model, placed, room_for
 from serve_app.cli.exits import FAILED
 from serve_app.engine.devices import Placement
 from serve_app.engine.gpu import open_gpu
-from serve_app.engine.vram import VramNeeds
 from serve_app.errors import ConfigError
 from serve_app.models.catalogue import Catalogue
-from serve_app.models.sources import ModelFiles
 from serve_app.settings import Settings, check_listen, read_api_keys, read_database_url, read_webhook_secret
 
 
@@ -87,23 +85,17 @@ def _checks(settings: Settings, *, deep: bool) -> Iterator[tuple[str, Check]]:
     yield "data_dir", partial(check_data_dir, data_dir, settings.limits.max_upload_bytes)
     yield "clock", partial(check_clock, data_dir, datetime.now(UTC))
     yield "cuda libraries", partial(check_libraries, device, ctranslate2.get_cuda_device_count())
-    placement = placed(settings.recognizer)
+    gpu = open_gpu("cuda") if ctranslate2.get_cuda_device_count() else None
+    room = room_for(catalogue, settings.default_model, gpu)
+    placement = placed(settings.recognizer, room)
     yield "device", partial(check_device, placement)
     if isinstance(placement, Placement) and placement.device == "cuda":
-        yield "gpu", partial(_check_gpu, catalogue, placement)
+        need_bytes = room.need(placement.compute_type) if room else None
+        yield "gpu", partial(check_gpu, gpu, need_bytes, settings.default_model)
     for model_id in catalogue:
         yield f"model {model_id}", partial(check_model, catalogue, model_id, deep=deep)
     if isinstance(placement, Placement):
         yield "self-test", partial(check_decode, settings)
-
-
-def _check_gpu(catalogue: Catalogue, placement: Placement) -> Iterator[Finding]:
-    model_id = catalogue.settings.default_model
-    found = located(catalogue, model_id)
-    need_bytes = None
-    if isinstance(found, ModelFiles):
-        need_bytes = VramNeeds().need_bytes(model_id, found.directory, placement.compute_type)
-    return check_gpu(open_gpu(placement.device), need_bytes, model_id)
 
 
 def _as_text(finding: Finding) -> str:

@@ -6,15 +6,18 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 from serve_app.cli.doctor_findings import Finding, Level, fine
-from serve_app.engine.devices import Placement, choose_placement
-from serve_app.errors import ModelError, ModelLoadFailed, PullFailed, RayscribeError
+from serve_app.engine.devices import Placement, Room, choose_placement
+from serve_app.engine.vram import VramNeeds
+from serve_app.errors import GpuLost, ModelError, ModelLoadFailed, PullFailed, RayscribeError
 from serve_app.models.catalogue import Catalogue
 from serve_app.models.manifest import MANIFEST, FileSum, Manifest, sum_of
+from serve_app.models.protocols import Gpu
 from serve_app.models.sources import ModelFiles, is_on_hub
 from serve_app.settings import RecognizerSettings, Settings
 
@@ -25,12 +28,24 @@ _MB = 10**6
 Transcribe = Callable[[Settings], Coroutine[Any, Any, str]]
 
 
-def placed(settings: RecognizerSettings) -> Placement | ModelLoadFailed:
-    """Where models would run, or why they could not."""
+def placed(settings: RecognizerSettings, room: Room | None = None) -> Placement | ModelLoadFailed:
+    """Where a model would run, or why it could not."""
     try:
-        return choose_placement(settings.device, settings.compute_type, settings.threads)
+        return choose_placement(settings.device, settings.compute_type, settings.threads, room=room)
     except ModelLoadFailed as error:
         return error
+
+
+def room_for(catalogue: Catalogue, model_id: str, gpu: Gpu | None) -> Room | None:
+    """What the GPU has for a model; None if that, or what the model needs, is not known."""
+    found = located(catalogue, model_id)
+    if gpu is None or not isinstance(found, ModelFiles):
+        return None
+    try:
+        free_bytes = gpu.memory().free_bytes
+    except GpuLost:
+        return None
+    return Room(free_bytes, partial(VramNeeds().need_bytes, model_id, found.directory))
 
 
 def check_device(placement: Placement | ModelLoadFailed) -> Iterator[Finding]:

@@ -97,7 +97,8 @@ def working_bytes(shape: Shape, compute_type: str) -> int:
     """
     What recognising one chunk of 30 s takes beside the weights, in bytes.
 
-    The encoder's largest tensors, then the decoder's keys and values: of the audio once, of the text for each beam.
+    The encoder's largest tensors, then the decoder's keys and values: of the audio once, of the text for each beam. More than
+    is taken: of the 126 MB of tiny.en in float32, a CPU takes 92.
     """
     width = _WIDTHS[compute_type][1]
     scores = 2 * (shape.width // _HEAD_WIDTH) * _POSITIONS**2

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from serve_app.cli.doctor_findings import Finding, Level
-from serve_app.cli.doctor_models import check_decode, check_device, check_model, placed
+from serve_app.cli.doctor_models import check_decode, check_device, check_model, placed, room_for
 from serve_app.errors import OutOfMemory, RayscribeError
 from serve_app.models.catalogue import Catalogue
 from serve_app.models.manifest import MANIFEST, Manifest, sum_of
 from serve_app.settings import TINY_EN, Device, ModelSettings, RecognizerSettings, Settings
+from serve_app.testing.gpu import GIB, FakeGpu
 
 
 def one(found: Iterable[Finding]) -> Finding:
@@ -103,6 +104,22 @@ def test_the_choice_of_the_device_says_why() -> None:
     assert finding.said == (
         "cpu, int8, 3 threads: recognizer.device is cpu; int8 is the fastest that the device does well"
     )
+
+
+def test_the_room_on_the_gpu_is_that_for_the_default_model(tmp_path: Path) -> None:
+    room = room_for(catalogue(tmp_path, "Systran/mine"), "tiny.en", FakeGpu(others_bytes=GIB))
+
+    assert room is not None
+    assert room.free_bytes == 7 * GIB
+    assert 0 < room.need("int8_float16") < room.need("float16") < GIB
+
+
+@pytest.mark.parametrize(("model_id", "lost"), [("mine", False), ("tiny.en", True)], ids=["no weights", "no answer"])
+def test_a_room_that_is_not_known_is_none(tmp_path: Path, model_id: str, lost: bool) -> None:
+    gpu = FakeGpu()
+    gpu.lost = lost
+
+    assert room_for(catalogue(tmp_path, "Systran/mine"), model_id, gpu) is None
 
 
 def hears(text: str) -> Callable[[Settings], Any]:
