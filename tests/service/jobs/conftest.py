@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -30,8 +31,18 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture(scope="session")
+async def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an empty SQLite store. To make one takes more CPU than most tests of it."""
+    path = tmp_path_factory.mktemp("migrated") / "jobs.sqlite3"
+    await (await open_store(path, FakeClock().utc)).close()
+    return path
+
+
 @pytest.fixture(params=KINDS)
-async def opened(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> AsyncIterator[Opened]:
+async def opened(
+    request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path, migrated: Path
+) -> AsyncIterator[Opened]:
     if request.param == "memory":
         memory = InMemoryJobStore(clock.utc)
 
@@ -41,7 +52,8 @@ async def opened(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Pat
         yield Opened(memory, clock, same)
         return
 
-    where = tmp_path / "jobs.sqlite3" if request.param == "sqlite" else request.getfixturevalue("postgres").url
+    sqlite = request.param == "sqlite"
+    where = shutil.copy(migrated, tmp_path) if sqlite else request.getfixturevalue("postgres").url
     async with AsyncExitStack() as stack:
 
         async def open_one() -> JobStore:

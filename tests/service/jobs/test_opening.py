@@ -81,7 +81,7 @@ def readable_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-async def filled(path: Path, clock: Clock, count: int = 300) -> None:
+async def filled(path: Path, clock: Clock, count: int = 40) -> None:
     """Make a store of several pages."""
     store = await open_store(path, clock)
     await asyncio.gather(*(store.submit(new_job(f"job {n}")) for n in range(count)))
@@ -388,7 +388,7 @@ class TestDamage:
         assert aside.read_bytes() == journal
 
     async def test_restored_backup_is_opened(self, path: Path, clock: FakeClock) -> None:
-        await filled(path, clock.utc, count=40)
+        await filled(path, clock.utc)
         backup = shutil.copy(path, f"{path}.backup")
         spoil(path)
         with pytest.raises(StoreUnavailable):
