@@ -25,7 +25,7 @@ from serve_app.deployments.handles import (
     HandleTranscriber,
 )
 from serve_app.deployments.model_handles import HandleHolder, HandleModels, HandleReporter
-from serve_app.errors import RecognizerUnavailable
+from serve_app.errors import ModelNotReady, RecognizerUnavailable
 from serve_app.jobs.job import (
     Claim,
     Delivery,
@@ -69,7 +69,8 @@ class RecognizerReplica:
         )
         self._link.start()
         # Serve stays DEPLOYING until this returns, so nothing is sent to a service that has not loaded its models.
-        await self._recognizer.preload(settings.preload)
+        with contextlib.suppress(ModelNotReady):  # somebody unloaded one meanwhile
+            await self._recognizer.preload(settings.preload)
         others = HandleModels(coordinator_of(context.app_name))
         self._joining = asyncio.create_task(
             load_what_others_use(others, self._recognizer.models), context=contextvars.Context()

@@ -62,12 +62,12 @@ class World:
         registry: Knows the models `A` and `B`, and others that a test adds to its `catalogue`.
     """
 
-    def __init__(self, clock: FakeClock | None = None, **settings: Any) -> None:
+    def __init__(self, clock: FakeClock | None = None, *, slice_s: float = 0.05, **settings: Any) -> None:
         self.clock = clock or FakeClock()
         self.holder = HandHolder()
         self.catalogue = [A, B]
         self.registry = ModelRegistry(
-            self.catalogue, self.holder, LifecycleSettings(**settings), self.clock.utc, self._sleep, slice_s=0.05
+            self.catalogue, self.holder, LifecycleSettings(**settings), self.clock.utc, self._sleep, slice_s=slice_s
         )
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
         self._numbers = iter(range(1, 10**6))
