@@ -89,12 +89,14 @@ def _checks(settings: Settings, *, deep: bool) -> Iterator[tuple[str, Check]]:
     room = room_for(catalogue, settings.default_model, gpu)
     placement = placed(settings.recognizer, room)
     yield "device", partial(check_device, placement)
+    has_room = True
     if isinstance(placement, Placement) and placement.device == "cuda":
-        need_bytes = room.need(placement.compute_type) if room else None
-        yield "gpu", partial(check_gpu, gpu, need_bytes, settings.default_model)
+        need_bytes = room.need(placement.compute_type) if room else 0
+        has_room = room is None or need_bytes <= room.free_bytes
+        yield "gpu", partial(check_gpu, gpu, need_bytes + settings.lifecycle.vram_margin_bytes, settings.default_model)
     for model_id in catalogue:
         yield f"model {model_id}", partial(check_model, catalogue, model_id, deep=deep)
-    if isinstance(placement, Placement):
+    if isinstance(placement, Placement) and has_room:  # else it would wait for the room, as the service does
         yield "self-test", partial(check_decode, settings)
 
 

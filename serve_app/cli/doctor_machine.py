@@ -103,10 +103,10 @@ def check_libraries(
         yield fine("cuda libraries", ", ".join(LIBRARIES))
 
 
-def check_gpu(gpu: DescribedGpu | None, need_bytes: int | None, model_id: str) -> Iterator[Finding]:
+def check_gpu(gpu: DescribedGpu | None, need_bytes: int, model_id: str) -> Iterator[Finding]:
     """
     Args:
-        need_bytes: Of the default model; None if it is not known.
+        need_bytes: Of the default model, with what is to be left free.
         model_id: The default model.
     """
     if gpu is None:
@@ -127,12 +127,11 @@ def check_gpu(gpu: DescribedGpu | None, need_bytes: int | None, model_id: str) -
     yield _room(memory, need_bytes, model_id, said)
 
 
-def _room(memory: GpuMemory, need_bytes: int | None, model_id: str, said: str) -> Finding:
-    need = need_bytes or 0
-    if need <= memory.free_bytes:
+def _room(memory: GpuMemory, need_bytes: int, model_id: str, said: str) -> Finding:
+    if need_bytes <= memory.free_bytes:
         return fine("gpu", said)
-    said = f"{said}; {model_id} needs {need / _GB:.1f}"
-    if need > memory.total_bytes:
+    said = f"{said}; {model_id} needs {need_bytes / _GB:.1f}"
+    if need_bytes > memory.total_bytes:
         fix = (
             "Choose a smaller default_model (medium takes half of large-v3), or recognizer.compute_type: int8_float16."
         )

@@ -45,7 +45,10 @@ def room_for(catalogue: Catalogue, model_id: str, gpu: Gpu | None) -> Room | Non
         free_bytes = gpu.memory().free_bytes
     except GpuLost:
         return None
-    return Room(free_bytes, partial(VramNeeds().need_bytes, model_id, found.directory))
+    return Room(
+        free_bytes - catalogue.settings.lifecycle.vram_margin_bytes,
+        partial(VramNeeds().need_bytes, model_id, found.directory),
+    )
 
 
 def check_device(placement: Placement | ModelLoadFailed) -> Iterator[Finding]:
@@ -95,15 +98,26 @@ async def transcribed(settings: Settings) -> str:
     return heard.texts[OutputFormat.TXT].strip()
 
 
-def check_decode(settings: Settings, transcribe: Transcribe = transcribed) -> Iterator[Finding]:
-    """Recognise a recording with the default model, if its weights are here."""
+def check_decode(
+    settings: Settings, transcribe: Transcribe = transcribed, *, timeout_s: float = 120.0
+) -> Iterator[Finding]:
+    """
+    Recognise a recording with the default model, if its weights are here.
+
+    Args:
+        timeout_s: A model that finds no room on the GPU would wait for it without end.
+    """
     if not Catalogue(settings).is_here(settings.default_model):
         said = f"not tried, because {settings.default_model} is not here"
         yield Finding("self-test", Level.WARNING, said, f"Run `rayscribe models pull {settings.default_model}`.")
         return
     began_s = time.perf_counter()
     try:
-        text = asyncio.run(transcribe(settings))
+        text = asyncio.run(_within(timeout_s, transcribe(settings)))
+    except TimeoutError:
+        fix = "See in `nvidia-smi` who holds the GPU's memory; on a CPU, see what else runs on it."
+        yield Finding("self-test", Level.PROBLEM, f"{settings.default_model} was not done in {timeout_s:.0f} s", fix)
+        return
     except RayscribeError as error:
         yield Finding("self-test", Level.PROBLEM, f"{settings.default_model} transcribes nothing", error.message)
         return
@@ -114,6 +128,11 @@ def check_decode(settings: Settings, transcribe: Transcribe = transcribed) -> It
         yield Finding("self-test", Level.PROBLEM, said, fix)
         return
     yield fine("self-test", f"{settings.default_model} loaded and transcribed {SAMPLE} (11 s) in {took_s:.1f} s")
+
+
+async def _within(timeout_s: float, text: Coroutine[Any, Any, str]) -> str:
+    async with asyncio.timeout(timeout_s):
+        return await text
 
 
 def _absent(catalogue: Catalogue, model_id: str, error: ModelError) -> Finding:

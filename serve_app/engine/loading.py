@@ -46,6 +46,8 @@ class ModelLoader(Loader):
         threads: CPU threads of a batch; 0 = one for each core.
         batches_at_once: Batches that a model decodes side by side.
         gpu: Has the number type chosen by the memory that there is; None: it is not asked.
+        margin_bytes: What is to be left free of it.
+        budget_bytes: More than this is not to be taken; 0 = all.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class ModelLoader(Loader):
         threads: int = 0,
         batches_at_once: int = 1,
         gpu: Gpu | None = None,
+        margin_bytes: int = 0,
+        budget_bytes: int = 0,
     ) -> None:
         self._catalogue = catalogue
         self._models_dir = models_dir
@@ -68,6 +72,8 @@ class ModelLoader(Loader):
         self._wanted = (device, compute_type, threads)
         self._batches_at_once = batches_at_once
         self._gpu = gpu
+        self._margin_bytes = margin_bytes
+        self._budget_bytes = budget_bytes
         self._needs = VramNeeds()
         self._placements: dict[str, Placement] = {}
 
@@ -108,7 +114,10 @@ class ModelLoader(Loader):
             return None
         if memory is None:
             return None
-        return Room(memory.free_bytes + memory.ours_bytes, partial(self._needs.need_bytes, model_id, files.directory))
+        free_bytes = memory.free_bytes + memory.ours_bytes - self._margin_bytes
+        if self._budget_bytes:
+            free_bytes = min(free_bytes, self._budget_bytes)
+        return Room(free_bytes, partial(self._needs.need_bytes, model_id, files.directory))
 
     def _on_cpu(self) -> Placement:
         placement = choose_placement(Device.CPU, threads=self._wanted[2])

@@ -89,6 +89,8 @@ class BatchingRecognizer:
             threads=recognizer.threads,
             batches_at_once=batches_at_once,
             gpu=gpu,
+            margin_bytes=settings.lifecycle.vram_margin_bytes,
+            budget_bytes=settings.lifecycle.vram_budget_bytes,
         )
         return cls(
             catalogue,

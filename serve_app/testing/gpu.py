@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from serve_app.engine.gpu import GpuFacts
 from serve_app.errors import GpuLost
 from serve_app.models.protocols import Gpu
 from serve_app.models.types import GpuMemory
@@ -30,3 +31,6 @@ class FakeGpu(Gpu):
             raise GpuLost("The GPU does not answer.")
         free = self.total_bytes - self.others_bytes - self.ours_bytes
         return GpuMemory(self.total_bytes, max(0, free), self.ours_bytes)
+
+    def facts(self) -> GpuFacts:
+        return GpuFacts("Stand-in", "580.1", (8, 6))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import ctranslate2
 import pytest
 import typer
 
 from serve_app.cli.doctor import findings, report, run_doctor
 from serve_app.cli.doctor_findings import Finding, Level, fine
+from serve_app.settings import Settings
+from serve_app.testing.gpu import GIB, FakeGpu
 
 LOCAL = Path(__file__).resolve().parents[3] / "configs" / "local.yaml"
 PROBLEM = Finding("port", Level.PROBLEM, "8000 is taken", "Choose another.")
@@ -72,3 +75,22 @@ def test_a_config_that_is_not_there_is_named() -> None:
     *_, last = findings(Path("none.yaml"), deep=False)
 
     assert last.fix == "none.yaml: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("others_gib", "level", "is_tried"), [(1.0, Level.OK, True), (7.5, Level.WARNING, False)], ids=["room", "busy"]
+)
+def test_a_busy_gpu_is_told_and_the_self_test_does_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch, others_gib: float, level: Level, is_tried: bool
+) -> None:
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda _: {"float16", "int8_float16", "float32"})
+    gpu = FakeGpu(others_bytes=round(others_gib * GIB))
+    monkeypatch.setattr("serve_app.cli.doctor.open_gpu", lambda _: gpu)
+    tried: list[Settings] = []
+    monkeypatch.setattr("serve_app.cli.doctor.check_decode", lambda settings: tried.append(settings) or ())
+
+    found = {finding.check: finding for finding in findings(LOCAL, deep=False)}
+
+    assert found["gpu"].level is level
+    assert bool(tried) == is_tried

@@ -23,19 +23,11 @@ from serve_app.cli.doctor_machine import (
     check_python,
     check_ray,
 )
-from serve_app.engine.gpu import GpuFacts
 from serve_app.settings import Device
 from serve_app.testing.gpu import GIB, FakeGpu
 
 ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-
-class NamedGpu(FakeGpu):
-    """A GPU with a name."""
-
-    def facts(self) -> GpuFacts:
-        return GpuFacts("Stand-in", "580.1", (8, 6))
 
 
 def one(found: Iterable[Finding]) -> Finding:
@@ -124,14 +116,14 @@ def test_with_all_libraries_all_is_well() -> None:
 
 
 def test_a_gpu_with_room_is_described() -> None:
-    finding = one(check_gpu(NamedGpu(others_bytes=2 * GIB), 3 * GIB, "large-v3"))
+    finding = one(check_gpu(FakeGpu(others_bytes=2 * GIB), 3 * GIB, "large-v3"))
 
     assert finding.level is Level.OK
     assert finding.said == "Stand-in, capability 8.6, driver 580.1: 6.4 of 8.6 GB free"
 
 
 def test_a_gpu_whose_memory_others_hold_is_a_warning() -> None:
-    finding = one(check_gpu(NamedGpu(others_bytes=6 * GIB), 3 * GIB, "large-v3"))
+    finding = one(check_gpu(FakeGpu(others_bytes=6 * GIB), 3 * GIB, "large-v3"))
 
     assert finding.level is Level.WARNING
     assert finding.said.endswith("large-v3 needs 3.2")
@@ -139,23 +131,23 @@ def test_a_gpu_whose_memory_others_hold_is_a_warning() -> None:
 
 
 def test_a_gpu_that_is_too_small_is_a_problem() -> None:
-    finding = one(check_gpu(NamedGpu(2 * GIB), 3 * GIB, "large-v3"))
+    finding = one(check_gpu(FakeGpu(2 * GIB), 3 * GIB, "large-v3"))
 
     assert finding.level is Level.PROBLEM
     assert "int8_float16" in finding.fix
 
 
 def test_a_gpu_that_does_not_answer_is_a_problem() -> None:
-    gpu = NamedGpu()
+    gpu = FakeGpu()
     gpu.lost = True
 
-    assert one(check_gpu(gpu, None, "tiny.en")) == Finding(
+    assert one(check_gpu(gpu, 0, "tiny.en")) == Finding(
         "gpu", Level.PROBLEM, "the driver does not answer", "The GPU does not answer."
     )
 
 
 def test_a_gpu_without_nvml_is_a_warning() -> None:
-    assert one(check_gpu(None, None, "tiny.en")).level is Level.WARNING
+    assert one(check_gpu(None, 0, "tiny.en")).level is Level.WARNING
 
 
 def test_a_port_that_is_taken_is_a_problem() -> None:

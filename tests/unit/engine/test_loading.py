@@ -11,9 +11,13 @@ import pytest
 
 from serve_app.engine.devices import Placement
 from serve_app.engine.loading import ModelLoader, load_model
+from serve_app.engine.vram import VramNeeds
 from serve_app.errors import ModelLoadFailed, OutOfMemory
 from serve_app.models.sources import find_model
 from serve_app.settings import TINY_EN, Device
+from serve_app.testing.gpu import GIB, FakeGpu
+
+MIB = 1024**2
 
 
 class FailingWhisper:
@@ -64,3 +68,20 @@ def test_where_a_model_runs_is_logged_with_the_reason(
         loader.load("tiny.en")
 
     assert "tiny.en runs on cpu in int8: recognizer.device is cpu; int8 is the fastest" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("lifecycle", "expected"),
+    [({}, "float16"), ({"margin_bytes": 500 * MIB}, "int8_float16"), ({"budget_bytes": 520 * MIB}, "int8_float16")],
+    ids=["room", "a margin", "a budget"],
+)
+def test_the_number_type_is_chosen_by_what_the_model_may_take(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lifecycle: dict[str, int], expected: str
+) -> None:
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda _: {"float16", "int8_float16", "float32"})
+    gpu = FakeGpu(GIB)
+    loader = ModelLoader({"tiny.en": TINY_EN}, models_dir=tmp_path, offline=True, gpu=gpu, **lifecycle)
+    directory = find_model(TINY_EN, models_dir=tmp_path, offline=True).directory
+
+    assert loader.weigh("tiny.en") == VramNeeds().need_bytes("tiny.en", directory, expected)
