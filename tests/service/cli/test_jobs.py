@@ -134,11 +134,21 @@ def test_watch_with_json_prints_each_event_once(talk: Talk) -> None:
     assert [int(event["id"]) for event in events] == list(range(1, len(events) + 1))
 
 
-def test_watch_goes_on_through_a_proxy_that_keeps_cutting(talk: Talk, house: ServedHouse) -> None:
-    proxy = CuttingProxy(talk.url, every_s=0.3)
+def test_watch_goes_on_through_a_proxy_that_keeps_cutting(
+    talk: Talk, house: ServedHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.cli.remote.FIRST_WAIT_S", 0.1)
+    proxy = CuttingProxy(talk.url, every_s=0.1)
+
+    def let_go_when_cut() -> None:
+        try:
+            poll(lambda: proxy.cut >= 4 or None, deadline_s=20, every_s=0.05)
+        finally:
+            house.gate.open()
+
     with held(house), proxy.running() as url:
         job_id = submitted(talk)
-        threading.Timer(1.5, house.gate.open).start()
+        threading.Thread(target=let_go_when_cut).start()
         ended = rayscribe("jobs", "watch", job_id, "--json", "--url", url, "--api-key", KEY)
 
     assert proxy.cut >= 4
