@@ -4,7 +4,7 @@ Stand-ins for the parts that need a model, a cluster, a database or time.
 They are part of the product: whoever builds on rayscribe tests against them, as its own tests do.
 """
 
-from serve_app.testing.clock import FakeClock
+from serve_app.testing.clock import FakeClock, FakeSleep
 from serve_app.testing.jobs import InMemoryJobStore
 from serve_app.testing.media import InMemoryMediaStore, silent_wav, wav_duration_s
 from serve_app.testing.models import FakeModels
@@ -28,6 +28,7 @@ __all__ = [
     "FakeClock",
     "FakeModels",
     "FakeRecognizer",
+    "FakeSleep",
     "FakeTranscriber",
     "InMemoryJobStore",
     "InMemoryMediaStore",

@@ -15,7 +15,7 @@ from serve_app.engine.models import LoadedModel, Loader
 from serve_app.errors import ModelLoadFailed, ModelNotReady, OutOfMemory, RecognizerUnavailable
 from serve_app.models.types import ModelState, Reason, UnloadOrder, VramUse
 from serve_app.settings.lifecycle import LifecycleSettings
-from serve_app.testing import FakeClock
+from serve_app.testing import FakeClock, FakeSleep
 from serve_app.testing.gpu import GIB, FakeGpu
 
 from .conftest import StandInWhisper
@@ -101,25 +101,6 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-class Sleeps:
-    """Sleepers of a clock that a test moves."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        self._clock = clock
-        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
-
-    async def __call__(self, seconds: float) -> None:
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sleepers.append((self._clock() + seconds, woken))
-        await woken
-
-    def advance(self, seconds: float) -> None:
-        self._clock.advance(seconds)
-        for due, woken in self._sleepers:
-            if due <= self._clock() and not woken.done():
-                woken.set_result(None)
-
-
 class Replica:
     """A keeper with everything that it needs, in the hands of a test."""
 
@@ -128,7 +109,7 @@ class Replica:
         self.loads = Loads(model, gpu)
         self.steps = Steps()
         self._clock = FakeClock()
-        self._sleeps = Sleeps(self._clock)
+        self._sleeps = FakeSleep(self._clock)
         self.keeper = ModelKeeper(
             self.loads,
             LifecycleSettings(**rules),
