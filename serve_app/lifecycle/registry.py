@@ -103,18 +103,7 @@ class ModelRegistry(Models, ModelReporter):
         return ClusterModels(self._overviews(), self._fleet.gpus, self._clock())
 
     async def overview(self, model_id: str) -> ModelOverview:
-        return self.look(model_id)
-
-    def look(self, model_id: str) -> ModelOverview:
-        """
-        As `overview`, for callers in this process.
-
-        Raises:
-            ModelNotFound: The catalogue has no such model.
-        """
-        if model_id not in self._catalogue:
-            known = ", ".join(sorted(self._catalogue))
-            raise ModelNotFound(f"There is no model {model_id}; the catalogue has {known}.", param="model")
+        self._check(model_id)
         return self._overview(model_id)
 
     def lacks(self, model_id: str) -> Lack | None:
@@ -127,18 +116,19 @@ class ModelRegistry(Models, ModelReporter):
         return "model" if state in NOT_SERVING else None
 
     async def load(self, model_id: str, *, ttl_s: float | None = None) -> ModelOverview:
-        self.look(model_id)
+        self._check(model_id)
         self._pins[model_id] = Pin(self._clock(), ttl_s)
         self._hold(model_id, Reason.LOAD)
         return self._overview(model_id)
 
     async def want(self, model_id: str) -> ModelOverview:
-        if self.look(model_id).state not in SERVING:
+        self._check(model_id)
+        if self._overview(model_id).state not in SERVING:
             self._hold(model_id, Reason.REQUEST)
         return self._overview(model_id)
 
     async def unload(self, model_id: str, *, force: bool = False) -> ModelOverview:
-        self.look(model_id)
+        self._check(model_id)
         with self._telling(model_id):
             self._pins.pop(model_id, None)
             if hold := self._holds.pop(model_id, None):
@@ -165,6 +155,11 @@ class ModelRegistry(Models, ModelReporter):
         return await self._orders.wait_after(after, self._slice_s)
 
     # What follows.
+
+    def _check(self, model_id: str) -> None:
+        if model_id not in self._catalogue:
+            known = ", ".join(sorted(self._catalogue))
+            raise ModelNotFound(f"There is no model {model_id}; the catalogue has {known}.", param="model")
 
     def _tell(self, news: Sequence[Told]) -> None:
         for its in news:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.cluster.job_client import JobClient
-from tests.cluster.lifecycle.model_client import ModelClient
+from tests.cluster.lifecycle.model_client import RECORDING, ModelClient
 from tests.cluster.recordings import long_recording
-from tests.cluster.running import Service, poll
+from tests.cluster.running import Service, config_file, free_port, poll, running
 
 NEVER = -1
 
@@ -183,6 +183,29 @@ def test_model_of_a_killed_replica_is_loaded_again_because_it_is_pinned(
         return True if ids and before["replica"] not in ids else None
 
     poll(replaced, deadline_s=90)
+
+
+@pytest.mark.usefixtures("pinned")
+def test_recognition_goes_on_while_the_coordinator_is_away(lazy_service: Service, models: ModelClient) -> None:
+    [pid] = lazy_service.pids("Coordinator")
+
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        text = models.text()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert text.strip()
+
+
+def test_models_are_steered_although_the_job_store_cannot_be_opened(tmp_path: Path) -> None:
+    config = config_file(tmp_path, preload=[], recognizer={"min_replicas": 0})
+    away = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    with running(config, RAYSCRIBE_DATABASE_URL=away) as service, ModelClient(service) as models:
+        models.load(ttl_s=NEVER)
+        models.becomes("ready")
+        with JobClient.of(service) as jobs, pytest.raises(AssertionError, match="store_unavailable"):
+            jobs.submit(RECORDING)
 
 
 def _text(job: dict[str, Any]) -> str:
