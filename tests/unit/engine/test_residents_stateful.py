@@ -20,8 +20,8 @@ from serve_app.testing.gpu import GIB
 
 from .world import NEEDS, World
 
-MODELS = st.sampled_from(sorted(NEEDS))
-BUDGETS = {"no budget": 0, "room for two": 7 * GIB}
+MODELS = st.sampled_from(["a", "a", "b", "b", "c", "giant"])
+BUDGETS_BYTES = (0, 5 * GIB)  # none, and room for one
 
 
 class AnyReplica(RuleBasedStateMachine):
@@ -31,7 +31,7 @@ class AnyReplica(RuleBasedStateMachine):
 
     @initialize(
         places=st.integers(1, 3),
-        budget=st.sampled_from(sorted(BUDGETS.values())),
+        budget=st.sampled_from(BUDGETS_BYTES),
         unload_after_s=st.sampled_from([-1.0, 0.0, 20.0]),
         falls_back=st.booleans(),
     )
@@ -78,6 +78,11 @@ class AnyReplica(RuleBasedStateMachine):
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
         self.world.finish(data.draw(st.sampled_from(sorted(self.world.pending))))
+
+    @precondition(lambda self: self.world.pending or self.world.is_asked)
+    @rule()
+    def all_that_was_begun_ends(self) -> None:
+        self.world.finish_all()
 
     @precondition(lambda self: any(isinstance(action, Load) for action in self.world.pending.values()))
     @rule(data=st.data())
