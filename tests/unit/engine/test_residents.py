@@ -418,3 +418,21 @@ def test_two_busy_models_with_one_place_take_turns_and_neither_starves() -> None
 
     assert 40 < len(turns) < 70  # in 300 seconds, one each 5 seconds
     assert max(longest.values()) < 12
+
+
+def test_a_small_model_does_not_take_the_room_that_a_large_one_waits_for() -> None:
+    it = world(max_models=3, switch_after_s=5)
+    used = it.request("a")
+    it.finish_all()
+    large = it.request("c")
+    it.finish_all()
+
+    small = it.request("b")
+    it.finish_all()
+    assert it.waiting == [large, small]
+    it.advance(5)
+    it.finish_all()
+    it.leave(used)
+    it.finish_all()
+
+    assert it.using == [large]
