@@ -16,6 +16,7 @@ from serve_app.api.places import stream_place
 from serve_app.api.resumable import ResumableUploads
 from serve_app.api.services import LimiterDep, ModelsDep, Services, ServicesDep
 from serve_app.api.streams import EventStream
+from serve_app.errors import Unavailable
 from serve_app.models.types import ClusterModels, ModelState
 
 router = APIRouter(prefix="/model", tags=["lifecycle"], dependencies=[Depends(authorise)])
@@ -74,5 +75,8 @@ async def _rests(services: Services, cluster: ClusterModels, uploads: ResumableU
         return False
     if services.jobs is None:
         return True
-    jobs = await services.jobs.stats()
+    try:
+        jobs = await services.jobs.stats()
+    except Unavailable:  # models are steered all the same, and nobody knows what a stop would cut
+        return False
     return not jobs.queued and not jobs.running
