@@ -62,6 +62,7 @@ def local_ray(config: ConfigFile) -> Iterator[None]:
             "RAY_USAGE_STATS_ENABLED": "0",
             # More arenas keep what few threads have freed: 100 MB after a long file.
             "MALLOC_ARENA_MAX": "1",
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts, so that memory is asked of the GPU that is used
             "RAY_worker_niceness": "0",  # Ray's default of 15 starves the service on a machine that does other work
             "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.api.edge:proxy_middlewares",
             # The proxy reads its limit from the environment, because Serve gives it no settings.

@@ -13,6 +13,7 @@ from serve_app.errors import ConfigError
 from serve_app.settings.environment import environment, model_path, overrides
 from serve_app.settings.paths import settings_paths
 from serve_app.settings.tree import TINY_EN, Settings
+from serve_app.settings.well_known import entries
 
 
 def load_settings(args: Mapping[str, Any], env: Mapping[str, str] | None = None) -> Settings:
@@ -27,6 +28,7 @@ def load_settings(args: Mapping[str, Any], env: Mapping[str, str] | None = None)
         _put(tree, path.split("."), value)
     if (directory := model_path(environment(env))) is not None:
         _put_default_model(tree, directory)
+    _put_well_known(tree)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
@@ -52,6 +54,15 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
     tree[path[-1]] = value
+
+
+def _put_well_known(tree: dict[str, Any]) -> None:
+    """Whoever names a model that everyone knows need not say where it is."""
+    models, preload = tree.get("models", {"tiny.en": TINY_EN.model_dump()}), tree.get("preload") or ()
+    named = [tree.get("default_model"), *(preload if isinstance(preload, (list, tuple)) else ())]
+    taken = [*models, *(tree.get("aliases") or ())] if isinstance(models, dict) else named  # if not, validation says so
+    if found := entries(name for name in named if name not in taken):
+        tree["models"] = {**models, **found}
 
 
 def _put_default_model(tree: dict[str, Any], directory: Path) -> None:

@@ -298,11 +298,12 @@ class Settings(Section):
     models: dict[str, ModelSettings] = Field(default_factory=lambda: {"tiny.en": TINY_EN})
     """The catalogue: model id → source."""
     default_model: str = "tiny.en"
-    """Model of aliases and of requests that name none."""
+    """Model of aliases and of requests that name none: an id of the catalogue, a name that everyone knows (`large-v3`, `turbo`,
+    `distil-large-v3`), or a Hugging Face repository."""
     aliases: dict[str, str] = Field(default_factory=lambda: {"whisper-1": ""})
     """Other names of models; an empty one means the default model."""
     preload: tuple[str, ...] = ()
-    """Models loaded before the service says that it is ready."""
+    """Models loaded before the service says that it is ready; named as the default model is."""
     data_dir: str = "data"
     """Directory for uploads and pulled models."""
     offline: bool = False

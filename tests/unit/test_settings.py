@@ -266,3 +266,22 @@ def test_model_path_names_a_model_that_has_no_other_name() -> None:
 def test_model_path_that_is_no_directory_of_a_model_is_refused_with_the_way_to_one(path: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         load_settings({}, {"WHISPER_MODEL_PATH": path})
+
+
+def test_well_known_model_and_repository_need_no_entry() -> None:
+    settings = load_settings({"preload": ["Systran/faster-whisper-small"]}, {"WHISPER_MODEL": "large-v3"})
+
+    assert settings.models["large-v3"].source == "Systran/faster-whisper-large-v3"
+    assert settings.models["Systran/faster-whisper-small"].source == "Systran/faster-whisper-small"
+    assert "tiny.en" in settings.models
+
+
+def test_entry_of_the_catalogue_wins_over_what_is_well_known() -> None:
+    settings = load_settings({"models": {"large-v3": {"source": "/models/mine"}}, "default_model": "large-v3"}, {})
+
+    assert settings.models["large-v3"].source == "/models/mine"
+
+
+def test_model_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"default_model names 'larg-v3'.*which is not in models"):
+        load_settings({}, {"WHISPER_MODEL": "larg-v3"})
