@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -44,10 +45,10 @@ class ModelClient:
     def unload(self, model_id: str = MODEL, **wish: Any) -> httpx.Response:
         return self._http.post("/model/unload", json={"model": model_id, **wish}).raise_for_status()
 
-    def transcribe(self, model_id: str = MODEL) -> httpx.Response:
+    def transcribe(self, model_id: str = MODEL, recording: Path = RECORDING) -> httpx.Response:
         return self._http.post(
             "/v1/audio/transcriptions",
-            files={"file": (RECORDING.name, RECORDING.read_bytes())},
+            files={"file": (recording.name, recording.read_bytes())},
             data={"model": model_id, "temperature": "0.0"},
         )
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster.job_client import JobClient
 from tests.cluster.lifecycle.conftest import ZERO_AFTER_S, goes_to_zero
-from tests.cluster.lifecycle.model_client import RECORDING, ModelClient
+from tests.cluster.lifecycle.model_client import LONGEST_S, RECORDING, ModelClient
 from tests.cluster.running import Service, poll
 
 ROUNDS = 20
@@ -101,9 +101,12 @@ def test_twenty_times_to_zero_and_back_lose_no_request_and_no_memory(
     lazy_service: Service, models: ModelClient
 ) -> None:
     texts, used, processes = [], [], those_that_stay(lazy_service)
-    for _ in range(ROUNDS):
+    for round_ in range(ROUNDS):
         texts.append(models.text())
-        goes_to_zero(lazy_service)
+        if round_ % 2:
+            goes_to_zero(lazy_service)
+        else:  # the next request comes while the last replica says goodbye
+            poll(lambda: None if models.status()["replicas"] else True, deadline_s=LONGEST_S)
         used.append({name: process.memory_info().rss for name, process in processes.items()})
 
     assert len(set(texts)) == 1
