@@ -369,6 +369,7 @@ def test_a_chunk_has_a_model_in_use_drained_for_it_after_a_while() -> None:
     it.advance(4.9)
     it.finish_all()
     still = it.request("a", "old")
+    it.finish_all()
     assert it.using == [used, still]
     it.advance(0.1)
     it.finish_all()
