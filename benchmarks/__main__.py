@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,14 +12,15 @@ from rich.console import Console
 
 from benchmarks import report
 from benchmarks.corpus import read_corpus
-from benchmarks.failure import BenchFailed
+from benchmarks.failure import BenchFailed, NotHere
 from benchmarks.job_rows import JOB_ROWS
+from benchmarks.lifecycle_rows import LIFECYCLE_ROWS
 from benchmarks.machine import this_machine
 from benchmarks.results import Results, RowResult, merged, read_results, write_results
-from benchmarks.rows import TRANSCRIPTION_ROWS, Plan
+from benchmarks.rows import TRANSCRIPTION_ROWS, Finding, Plan
 from tests.recordings import SHARED_AUDIO
 
-ROWS = {**TRANSCRIPTION_ROWS, **JOB_ROWS}
+ROWS = {**TRANSCRIPTION_ROWS, **JOB_ROWS, **LIFECYCLE_ROWS}
 
 console = Console()
 
@@ -38,29 +40,34 @@ def main(
     except BenchFailed as error:
         raise typer.BadParameter(str(error)) from error
     plan = Plan(corpus, rounds=1, calls=5, most_clips=8, long_s=900) if quick else Plan(corpus, rounds=rounds)
-    measured = _measure(names, plan)
+    measured, failed = measure({name: ROWS[name] for name in names}, plan)
     if measured:
         console.print(report.table(measured))
     if measured and not quick:
         results = merged(read_results(), measured, list(ROWS))
         write_results(results)
         report.PAGE.write_text(report.page(results), encoding="utf-8")
-    if len(measured) < len(names):
+    if failed:
         raise typer.Exit(1)
 
 
-def _measure(names: list[str], plan: Plan) -> Results:
-    """The rows that could be measured; what hinders one does not take the others along."""
+def measure(rows: Mapping[str, Callable[[Plan], Finding]], plan: Plan) -> tuple[Results, list[str]]:
+    """The rows that could be measured, and the names of those that should have been: one does not take the others along."""
     measured: Results = {}
-    for name in names:
+    failed = []
+    for name, row in rows.items():
         console.rule(name)
         try:
-            finding = ROWS[name](plan)
+            finding = row(plan)
+        except NotHere as error:
+            console.print(f"{name} is left out: {error}", style="yellow", markup=False)
         except (BenchFailed, AssertionError, TimeoutError) as error:  # the last two: the service did not start
             console.print(f"{name} could not be measured: {error}", style="red", markup=False)
-            continue
-        measured[name] = RowResult(datetime.now(UTC).date().isoformat(), this_machine(), finding.how, finding.measures)
-    return measured
+            failed.append(name)
+        else:
+            today = datetime.now(UTC).date().isoformat()
+            measured[name] = RowResult(today, this_machine(), finding.how, finding.measures)
+    return measured, failed
 
 
 if __name__ == "__main__":

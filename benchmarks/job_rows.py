@@ -8,8 +8,9 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -21,13 +22,13 @@ from benchmarks.failure import BenchFailed
 from benchmarks.large_input import CHANNELS, RATE_HZ, SAMPLE_BYTES, Growth, served, silent_wav, submit
 from benchmarks.reference import MODEL, service_args
 from benchmarks.results import Measure, Unit
-from benchmarks.rows import PAUSE_S, SAMPLE, Finding, Plan, client_of, ratio, running_service
+from benchmarks.rows import PAUSE_S, SAMPLE, Finding, Plan, added, client_of, ratio, running_service
 from serve_app.jobs.clock import SteadyClock
 from serve_app.jobs.job import Claim, NewJob
 from serve_app.jobs.sql import SqlJobStore, open_store
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import DecodingOptions, TranscriptionFinished, TranscriptionOptions
-from tests.cluster.running import KEY, Service
+from tests.cluster.running import KEY, Service, poll
 from tests.postgres import running_postgres
 
 SUBMITTERS = 32
@@ -36,6 +37,7 @@ QUEUED = 10_000
 DISPATCHED = 500  # at the full depth of the queue
 OWNERS = 20
 LEASE_S = 600.0
+LONG_JOBS = 16
 LARGE_BYTES = 2 * 10**9
 FINISHED = TranscriptionFinished(duration_s=3.0, language="en", language_probability=1.0)
 
@@ -118,6 +120,40 @@ def job_throughput(plan: Plan) -> Finding:
     return Finding(how, (measure,))
 
 
+def beside_sync(plan: Plan) -> Finding:
+    """What a request waits for while long jobs have the recogniser busy."""
+    path = plan.corpus.long_file().path
+    with running_service(**service_args()) as service, client_of(service, MODEL) as client, _http(service) as http:
+        client.transcribe(SAMPLE)
+        idle = [client.transcribe(SAMPLE).took_s for _ in track(range(plan.calls), "idle")]
+        jobs = [_submit_file(http, path) for _ in range(LONG_JOBS)]
+        poll(lambda: _all_begun(http, jobs), deadline_s=LONGEST_S)
+        busy = [client.transcribe(SAMPLE).took_s for _ in track(range(plan.calls), "beside jobs")]
+        if _ended(http, jobs):
+            raise BenchFailed("jobs ended before the last request did, so it had the service for itself")
+    measures = (
+        added(f"11 s clip, p50: beside {LONG_JOBS} long jobs, against an idle service", busy, idle),
+        added("the same, the longest", busy, idle, of=max),
+    )
+    how = (
+        f"{plan.calls} requests one after the other, before and while {LONG_JOBS} jobs of the file of the row on long files run,"
+        " as many as run at a time"
+    )
+    return Finding(how, measures)
+
+
+def _all_begun(http: httpx.Client, jobs: Sequence[str]) -> bool | None:
+    return True if all(_job(http, job_id)["segments"] for job_id in jobs) else None
+
+
+def _ended(http: httpx.Client, jobs: Sequence[str]) -> list[str]:
+    return [job_id for job_id in jobs if _job(http, job_id)["status"] != "running"]
+
+
+def _job(http: httpx.Client, job_id: str) -> dict[str, Any]:
+    return dict(http.get(f"/jobs/{job_id}").raise_for_status().json())
+
+
 def large_input(plan: Plan) -> Finding:
     """Whether a process holds what passes through it."""
     args = service_args() | {"outbound": {"allow": ["127.0.0.0/8"]}}
@@ -152,6 +188,7 @@ JOB_ROWS: dict[str, Callable[[Plan], Finding]] = {
     "jobs-first-event": first_event,
     "jobs-queue": long_queue,
     "jobs-throughput": job_throughput,
+    "jobs-beside-sync": beside_sync,
     "jobs-large": large_input,
 }
 

@@ -33,6 +33,7 @@ class Kind(StrEnum):
     BATCHED = "batched"  # faster-whisper's BatchedInferencePipeline
     PIPELINE = "pipeline"  # our decoder, VAD and engine, without Ray and HTTP
     ENGINE = "engine"  # our recogniser alone, on decoded samples
+    LOAD = "load"  # our loader alone: weights from disk, and a first decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ async def _timed(call: Call) -> Heard | str:
 def _opened(kind: Kind, threads: int) -> contextlib.AbstractAsyncContextManager[Prepare]:
     if kind in {Kind.TRANSCRIBE, Kind.BATCHED}:
         return _faster_whisper(batched=kind is Kind.BATCHED, threads=threads)
-    return _pipeline(threads) if kind is Kind.PIPELINE else _engine(threads)
+    return {Kind.PIPELINE: _pipeline, Kind.ENGINE: _engine, Kind.LOAD: _load}[kind](threads)
 
 
 @contextlib.asynccontextmanager
@@ -197,6 +198,37 @@ async def _engine(threads: int) -> AsyncIterator[Prepare]:
     yield prepare
 
 
+@contextlib.asynccontextmanager
+async def _load(threads: int) -> AsyncIterator[Prepare]:
+    from serve_app.engine.devices import thread_count
+    from serve_app.engine.loading import ModelLoader
+    from serve_app.settings import load_settings
+
+    settings = load_settings(service_args(threads=threads), env={})
+    recognizer = settings.recognizer
+    loader = ModelLoader(
+        settings.models,
+        models_dir=Path(settings.data_dir),
+        device=recognizer.device,
+        compute_type=recognizer.compute_type,
+        threads=threads,
+        batches_at_once=min(recognizer.batches_at_once, thread_count(threads)),
+    )
+
+    async def call() -> str:
+        loader.weigh(MODEL)
+        return loader.load(MODEL).engine.model_id
+
+    def prepare(_: Path) -> Call:
+        return call
+
+    yield prepare
+
+
 def service_args(*, threads: int = 0) -> dict[str, object]:
     """Settings under which service and references do the same work."""
-    return {"preload": [MODEL], "recognizer": {"threads": threads, "compute_type": COMPUTE_TYPE}}
+    return {
+        "preload": [MODEL],
+        "recognizer": {"threads": threads, "compute_type": COMPUTE_TYPE},
+        "lifecycle": {"unload_after_s": -1},  # the references keep theirs, however long the other side's turn lasts
+    }

@@ -46,7 +46,7 @@ def build_app(args: Mapping[str, Any]) -> Application:
         ray_actor_options={"num_cpus": settings.recognizer.num_cpus, "num_gpus": settings.recognizer.num_gpus},
         # Enough to fill the next batches while one runs; what is above waits at the callers and can go to another replica.
         max_ongoing_requests=4 * settings.recognizer.max_batch_size + 8,
-        **_recognizer_scaling(settings),
+        **recognizer_scaling(settings),
     )(RecognizerReplica)
     pipeline = serve.deployment(
         name="Pipeline",
@@ -78,7 +78,8 @@ def build_app(args: Mapping[str, Any]) -> Application:
     return gateway.bind(settings, pipelines, coordinator.bind(settings, pipelines, recognizers))
 
 
-def _recognizer_scaling(settings: Settings) -> dict[str, Any]:
+def recognizer_scaling(settings: Settings) -> dict[str, Any]:
+    """What `serve.deployment` is told of the Recognizer's replicas."""
     recognizer, zero_after_s = settings.recognizer, settings.lifecycle.zeroes_after_s
     min_replicas = recognizer.min_replicas if math.isfinite(zero_after_s) else max(1, recognizer.min_replicas)
     if min_replicas == recognizer.max_replicas:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,14 +83,14 @@ def environment(**more: str) -> Iterator[dict[str, str]]:
 
 
 @contextlib.contextmanager
-def running(config: Path, **more: str) -> Iterator[Service]:
+def running(config: Path, *, command: Sequence[str] = (RAYSCRIBE, "serve"), **more: str) -> Iterator[Service]:
     """Start the service, give it when it is ready, and end it as an operator would."""
     port = free_port()
     log = config.with_suffix(".log")
     with environment(PORT=str(port), **more) as env:
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [RAYSCRIBE, "serve", str(config)], env=env, stdout=output, stderr=subprocess.STDOUT, cwd=config.parent
+                [*command, str(config)], env=env, stdout=output, stderr=subprocess.STDOUT, cwd=config.parent
             )
         try:
             poll(lambda: _ready(process, log), deadline_s=START_S)
