@@ -199,14 +199,15 @@ class JobService(Jobs, AttemptRecorder):
         left = SLICE_EVENTS
         with self._hub.listen(job_id) as bell:
             while left > 0:
-                events = await self._store.events(job_id, after_seq=after_seq, limit=left)
+                limit = left
+                events = await self._store.events(job_id, after_seq=after_seq, limit=limit)
                 for event in events:
                     yield event
                     after_seq, left = event.seq, left - 1
                 left_s = ends_at_s - asyncio.get_running_loop().time()
                 if left_s <= 0:
                     return
-                if not events:
+                if len(events) < limit:  # there are no more, and what came meanwhile has rung
                     await bell.wait(min(left_s, self._poll_s))
 
     async def _before_the_last(self, job_id: str, after_seq: int) -> int:

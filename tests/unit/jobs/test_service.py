@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from contextlib import aclosing
 
 import pytest
 
 from serve_app.errors import JobNotFound, LeaseLost, MediaUnavailable, StoreUnavailable
-from serve_app.jobs.job import Claim, JobQuery, MediaFetched, NewJob, RemoteMedia, Status, Submitted
+from serve_app.jobs.job import Claim, Event, JobQuery, MediaFetched, NewJob, RemoteMedia, Status, Submitted
 from serve_app.jobs.service import SLICE_EVENTS
 from serve_app.testing import SENTENCES, InMemoryMediaStore
 from serve_app.testing.jobs import InMemoryJobStore
@@ -16,6 +17,16 @@ from tests.unit.jobs.coordination import Gate, House, ScriptedRunner, Shared, se
 from tests.unit.jobs.examples import OPTIONS, chunk
 
 TEXT = "".join(SENTENCES)
+
+
+class CountingStore(InMemoryJobStore):
+    """Counts how often events are read."""
+
+    reads = 0
+
+    async def events(self, job_id: str, *, after_seq: int, limit: int) -> Sequence[Event]:
+        self.reads += 1
+        return await super().events(job_id, after_seq=after_seq, limit=limit)
 
 
 def text_of(details: object) -> str:
@@ -232,6 +243,20 @@ async def test_event_that_another_process_wrote_is_found() -> None:
     await house.store.cancel(job_id)
 
     assert [e.kind for e in await asyncio.wait_for(following, 5)] == ["queued", "cancelled"]
+
+
+async def test_reader_who_has_all_events_reads_again_only_when_there_are_more() -> None:
+    house = House(shared=Shared(CountingStore))
+    job_id = await house.submit()
+    following = asyncio.create_task(house.follow(job_id))
+    await settled()
+    first = house.store.reads
+
+    await house.service.cancel(job_id, None)
+    await asyncio.wait_for(following, 5)
+
+    assert first == 1
+    assert house.store.reads == 2
 
 
 async def test_slow_reader_gets_no_more_than_a_slice_ahead() -> None:
