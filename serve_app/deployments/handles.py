@@ -17,7 +17,6 @@ from serve_app.deployments.calls import (
     PerModel,
     answer,
     ask_coordinator,
-    coordinator_of,
     ours,
     slice_of,
     until_answered,
@@ -112,8 +111,8 @@ class HandleRecorder(AttemptRecorder):
     answer got lost changes nothing.
     """
 
-    def __init__(self, app_name: str, *, lease_s: float) -> None:
-        self._handle = coordinator_of(app_name)
+    def __init__(self, handle: DeploymentHandle[Any], *, lease_s: float) -> None:
+        self._handle = handle
         self._lease_s = lease_s
 
     async def record(self, lease: Lease, step: Step) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.deployments.calls import DIED, PerModel, answer, ask_coordinator, coordinator_of, slice_of
+from serve_app.deployments.calls import DIED, PerModel, answer, ask_coordinator, slice_of
 from serve_app.errors import CoordinatorUnavailable, RecognizerUnavailable
 from serve_app.lifecycle.protocols import Holder
 from serve_app.models.protocols import ModelReporter, Models
@@ -62,8 +62,8 @@ class HandleModels(Models):
 class HandleReporter(ModelReporter):
     """The Coordinator deployment, from a Recognizer."""
 
-    def __init__(self, app_name: str) -> None:
-        self._handle = coordinator_of(app_name)
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._handle = handle
 
     async def report(self, report: ReplicaReport) -> None:
         await self._call("report_models", report)

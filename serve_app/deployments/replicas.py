@@ -64,16 +64,16 @@ class RecognizerReplica:
         context = serve.get_replica_context()
         self._recognizer = BatchingRecognizer.from_settings(settings, replica_id=context.replica_id.unique_id)
         self._holds = Holds(self._recognizer.models)
+        coordinator = coordinator_of(context.app_name)
         self._link = ReplicaLink(
-            context.replica_id.unique_id, self._recognizer.models, HandleReporter(context.app_name), advertise
+            context.replica_id.unique_id, self._recognizer.models, HandleReporter(coordinator), advertise
         )
         self._link.start()
         # Serve stays DEPLOYING until this returns, so nothing is sent to a service that has not loaded its models.
         with contextlib.suppress(ModelNotReady):  # somebody unloaded one meanwhile
             await self._recognizer.preload(settings.preload)
-        others = HandleModels(coordinator_of(context.app_name))
         self._joining = asyncio.create_task(
-            load_what_others_use(others, self._recognizer.models), context=contextvars.Context()
+            load_what_others_use(HandleModels(coordinator), self._recognizer.models), context=contextvars.Context()
         )
 
     async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
@@ -106,10 +106,10 @@ class PipelineReplica:
         telemetry.configure_logging(settings.log_level)
         pipeline = settings.pipeline
         self._decoders = DecoderPool(size=pipeline.decoders, max_audio_s=settings.limits.max_audio_s)
-        app_name = serve.get_replica_context().app_name
+        coordinator = coordinator_of(serve.get_replica_context().app_name)
         recognizers = PatientRecognizer(
             HandleRecognizer(recognizer, retries=pipeline.chunk_retries),
-            HandleModels(coordinator_of(app_name)),
+            HandleModels(coordinator),
             wait_s=settings.lifecycle.cold_start_wait_s,
         )
         at_once = settings.recognizer.chunks_that_keep_busy
@@ -120,7 +120,7 @@ class PipelineReplica:
             chunks_in_flight=pipeline.chunks_in_flight,
         )
         lease_s = settings.jobs.lease_s
-        recorder = HandleRecorder(app_name, lease_s=lease_s)
+        recorder = HandleRecorder(coordinator, lease_s=lease_s)
         self._runner = AttemptRunner(for_jobs, recorder, open_fetcher(settings), heartbeat_s=lease_s / 3)
 
     async def run(
