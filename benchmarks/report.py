@@ -27,7 +27,7 @@ steps nicer (`RAY_worker_niceness`), which costs nothing on an idle machine and 
 _REPEAT = """\
 ## Again
 
-    make bench                                           # all rows; about half an hour on two cores
+    make bench                                           # all rows; about forty minutes on two cores
     make bench AUDIO=folder                              # other recordings, with a manifest.jsonl of the same form
     .venv/bin/python -m benchmarks --rows wer,latency    # some rows; the others stay as they were
     .venv/bin/python -m benchmarks --quick               # a try of minutes, not written here
