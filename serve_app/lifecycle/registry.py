@@ -23,6 +23,7 @@ from serve_app.models.protocols import ModelReporter, Models
 from serve_app.models.types import (
     SERVING,
     ClusterModels,
+    ModelChange,
     ModelEvent,
     ModelOverview,
     ModelState,
@@ -170,8 +171,8 @@ class ModelRegistry(Models, ModelReporter):
             self._events.add(
                 change.at, change.model_id, change.state, change.reason, replica_id=its.replica_id, error=change.error
             )
-            if (change.state, change.reason) == (ModelState.UNLOADED, Reason.UNLOAD):
-                self._hold_again(change.model_id)
+            if change.state is ModelState.UNLOADED:
+                self._hold_on(change)
         for gone in self._first_orders.keys() - self._fleet.replica_ids:
             del self._first_orders[gone]
 
@@ -182,11 +183,18 @@ class ModelRegistry(Models, ModelReporter):
             self._past[model_id] = replace(self._past[model_id], last_error=None)
             self._holds[model_id] = _Hold(Wish(self._clock(), reason), self._start_to_keep(model_id))
 
-    def _hold_again(self, model_id: str) -> None:
-        """A replica has carried out an order to unload what is held: the load came after it, and went past it on the way."""
-        if hold := self._holds.get(model_id):
+    def _hold_on(self, freed: ModelChange) -> None:
+        """A replica has freed a model; perhaps it is held."""
+        model_id = freed.model_id
+        if (hold := self._holds.get(model_id)) is None:
+            return
+        if freed.reason is Reason.UNLOAD:  # by an order that the load came after, and overtook on the way
             hold.task.cancel()
             self._holds[model_id] = replace(hold, task=self._start_to_keep(model_id))
+        elif freed.reason is Reason.EVICTED and hold.wish.at <= freed.at and model_id not in self._pins:
+            # It would be shown as loading to the end of the slice, and who wants it until then would begin no load.
+            hold.task.cancel()
+            del self._holds[model_id]
 
     def _start_to_keep(self, model_id: str) -> asyncio.Task[None]:
         # A context of its own: Serve cancels whatever was started in the context of a call that is cancelled.

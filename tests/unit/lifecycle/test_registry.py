@@ -114,6 +114,32 @@ async def test_wanted_model_is_held_for_one_slice() -> None:
     assert (await world.registry.overview(A)).state is READY
 
 
+async def test_wanted_model_that_made_room_is_unloaded_and_can_be_wanted_again() -> None:
+    world = World()
+    await world.registry.want(A)
+    await settled()
+    await world.report(world.snapshot(A, READY))
+    await world.report(world.snapshot(A, ModelState.UNLOADED, Reason.EVICTED))
+    evicted = await world.registry.overview(A)
+    await world.registry.want(A)
+    await settled()
+
+    assert (evicted.state, evicted.reason) == (ModelState.UNLOADED, Reason.EVICTED)
+    assert world.holder.cancelled == [A]
+    assert [call.model_id for call in world.holder.calls] == [A, A]
+
+
+async def test_pinned_model_that_made_room_stays_pinned() -> None:
+    world = World()
+    await world.registry.load(A, ttl_s=-1)
+    await settled()
+    await world.report(world.snapshot(A, READY))
+    await world.report(world.snapshot(A, ModelState.UNLOADED, Reason.EVICTED))
+
+    assert (await world.registry.overview(A)).pinned_until
+    assert world.holder.cancelled == []
+
+
 async def test_wanted_model_that_is_ready_is_not_held() -> None:
     world = World()
     await world.report(world.snapshot(A, ModelState.PARKED))
