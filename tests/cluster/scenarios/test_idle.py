@@ -6,6 +6,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from tests.cluster.job_client import JobClient
 from tests.cluster.lifecycle.model_client import RECORDING
 from tests.cluster.scenarios.lifecycle_client import (
@@ -32,6 +34,7 @@ def test_idle_model_is_unloaded_and_its_event_says_why(models: LifecycleClient) 
     assert _at(seen[-1]) - _at(next(event for event in seen if event["state"] == "ready")) >= UNLOAD_AFTER
 
 
+@pytest.mark.slow
 def test_each_use_of_a_model_begins_its_idle_time_anew(models: LifecycleClient) -> None:
     models.is_loaded(A, B, ttl_s=0)
     enough = time.monotonic() + 2 * UNLOAD_AFTER_S
@@ -61,6 +64,7 @@ def test_model_stays_while_a_job_runs_for_longer_than_its_idle_time(
     assert datetime.fromisoformat(job["completed_at"]) - datetime.fromisoformat(job["started_at"]) > UNLOAD_AFTER
 
 
+@pytest.mark.slow
 def test_model_that_idleness_unloaded_is_loaded_again_by_a_job(models: LifecycleClient, jobs: JobClient) -> None:
     models.is_loaded(A, ttl_s=0)
     models.becomes("unloaded", A)
