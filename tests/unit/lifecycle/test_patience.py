@@ -7,6 +7,7 @@ import pytest
 from serve_app.errors import CoordinatorUnavailable, ModelLoadFailed, ModelNotReady, OutOfMemory, RayscribeError
 from serve_app.lifecycle.patience import PatientRecognizer
 from serve_app.models.types import ModelOverview, ModelState
+from serve_app.pipeline.background import BackgroundRecognizer
 from serve_app.testing import FakeModels, recognized
 from serve_app.transcript.protocols import Recognizer
 from serve_app.transcript.types import ChunkRequest, DecodingOptions, RecognizedChunk
@@ -96,15 +97,36 @@ async def test_request_waits_on_while_nobody_knows_of_models() -> None:
     assert await call == ANSWER
 
 
-async def test_chunk_of_a_job_waits_without_end() -> None:
+@pytest.mark.parametrize("state", sorted(set(ModelState) - {ModelState.WAITING_FOR_GPU, ModelState.FAILED}))
+async def test_chunk_of_a_job_waits_for_a_load_without_end(state: ModelState) -> None:
     slow, models = SlowRecognizer(), CountingModels()
-    call = asyncio.create_task(PatientRecognizer(slow, models, wait_s=0.0).recognize(chunk(background=True)))
-    await settled()
+    models.become(MODEL, state)
+    patient = PatientRecognizer(slow, models, wait_s=3600, job_looks_s=(0.0, 0.001))
+    call = asyncio.create_task(patient.recognize(chunk(background=True)))
+    for _ in range(3):
+        await models.asked.acquire()
 
     slow.answer.set_result(ANSWER)
 
     assert await call == ANSWER
-    assert models.asked.locked()
+
+
+@pytest.mark.parametrize(
+    ("state", "error"), [(ModelState.FAILED, ModelNotReady), (ModelState.WAITING_FOR_GPU, OutOfMemory)]
+)
+async def test_jobs_whose_model_waits_for_memory_take_no_place_from_others(
+    state: ModelState, error: type[RayscribeError]
+) -> None:
+    stuck, models = SlowRecognizer(), CountingModels()
+    models.become(MODEL, state)
+    patient = PatientRecognizer(stuck, models, wait_s=3600, job_looks_s=(0.0, 3600))
+    jobs = BackgroundRecognizer(patient, at_once=1)
+
+    for _ in range(2):
+        with pytest.raises(error):
+            await jobs.recognize(chunk())
+
+    assert stuck.cancelled == 2
 
 
 async def test_error_of_the_recogniser_is_that_of_the_call() -> None:
