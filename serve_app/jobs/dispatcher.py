@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from serve_app.errors import (
+    InsufficientMemory,
     InvalidRequest,
     LeaseLost,
     MediaError,
@@ -17,6 +18,7 @@ from serve_app.errors import (
     ModelNotFound,
     ModelNotReady,
     OutOfMemory,
+    PullFailed,
     RayscribeError,
     RecognizerUnavailable,
     RemoteUnavailable,
@@ -34,8 +36,12 @@ logger = logging.getLogger(__name__)
 LOOK_S = 5.0  # how long a job that another process submitted may lie unseen
 STORE_RETRY_S = 2.0
 
-HOPELESS = (MediaError, InvalidRequest, ModelNotFound, ModelLoadFailed)
-TOO_EARLY: dict[type[Exception], WaitingFor] = {ModelNotReady: WaitingFor.MODEL, OutOfMemory: WaitingFor.GPU}
+HOPELESS = (MediaError, InvalidRequest, ModelNotFound, ModelLoadFailed, InsufficientMemory)
+TOO_EARLY: dict[type[Exception], WaitingFor] = {
+    ModelNotReady: WaitingFor.MODEL,
+    PullFailed: WaitingFor.MODEL,  # the hub is away, or the disk is full
+    OutOfMemory: WaitingFor.GPU,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,10 @@ _FAILURES = cast(tuple[type[Exception], ...], (*errors.HfHubHTTPError.__bases__,
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+class NothingToPull(PullFailed):
+    """The hub has no such model, or it is none for this service: trying again would not help."""
+
+
 class PullCancelled(PullFailed):
     """Somebody stopped the pull; the next one goes on where it was."""
 
@@ -92,7 +96,8 @@ def pull(
         stop: Set it to end the pull, within some megabytes; what came is kept for the next one.
 
     Raises:
-        PullFailed: It cannot be had now, or is no model for this service; says what to do.
+        PullFailed: It cannot be had now; says what to do.
+        NothingToPull: It can never be had so.
         PullCancelled: `stop` was set.
     """
     check_name(repository)
@@ -118,7 +123,7 @@ def _plan(repository: str, revision: str | None, token: str | None) -> _Plan:
     files = tuple(_remote(file) for file in info.siblings or () if FILES.fullmatch(file.rfilename))
     missing = [name for name in NEEDED_FILES if name not in {file.name for file in files}]
     if missing:
-        raise PullFailed(
+        raise NothingToPull(
             f"{repository} has no {' and no '.join(missing)}, so it is no Whisper model in CTranslate2's format. Look for a"
             " conversion of it, such as Systran/faster-whisper-large-v3, or make one with `ct2-transformers-converter"
             " --copy_files tokenizer.json preprocessor_config.json`."
@@ -263,12 +268,12 @@ def _translated(repository: str, revision: str | None, root: Path) -> Iterator[N
     except RayscribeError:
         raise
     except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
-        raise PullFailed(
+        raise NothingToPull(
             f"The hub shows no model {repository}: check the name, and if it is private or gated set HF_TOKEN to a token that"
             " may read it."
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise PullFailed(f"{repository} has no revision {revision}: correct `revision`.") from error
+        raise NothingToPull(f"{repository} has no revision {revision}: correct `revision`.") from error
     except _FAILURES as error:
         raise PullFailed(_failure(error, repository, root)) from error
 

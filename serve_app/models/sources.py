@@ -12,9 +12,9 @@ import huggingface_hub
 from huggingface_hub import constants, errors
 from pydantic import ValidationError
 
-from serve_app.errors import InvalidRequest, ModelLoadFailed, PullFailed
+from serve_app.errors import InvalidRequest, ModelLoadFailed
 from serve_app.models.manifest import MANIFEST, NEEDED_FILES, Manifest
-from serve_app.models.pull import pull
+from serve_app.models.pull import NothingToPull, pull
 from serve_app.models.store import WeightStore
 from serve_app.settings import ModelSettings
 
@@ -47,7 +47,8 @@ def find_model(model: ModelSettings, *, models_dir: Path, offline: bool, token: 
         token: For the hub; None: what its library finds.
 
     Raises:
-        ModelLoadFailed: It cannot be had; says what to do.
+        ModelLoadFailed: It can never be had so; says what to do.
+        PullFailed: It cannot be had now: the hub is away, or the disk is full.
     """
     files = look_for(model, models_dir=models_dir)
     if files is not None:
@@ -60,7 +61,7 @@ def find_model(model: ModelSettings, *, models_dir: Path, offline: bool, token: 
         )
     try:
         pulled = pull(WeightStore(models_dir), model.source, model.revision, token=token)
-    except (PullFailed, InvalidRequest) as error:
+    except (NothingToPull, InvalidRequest) as error:
         raise ModelLoadFailed(error.message) from error
     return ModelFiles(pulled.directory, pulled.manifest.revision)
 

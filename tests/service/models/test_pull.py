@@ -340,3 +340,15 @@ def test_removal_of_half_a_pull_gives_its_room_back(hub: FakeHub, store: WeightS
     remove_model(Catalogue(settings(store.root.parent)), REPOSITORY)
 
     assert not store.has_half_done(REPOSITORY)
+
+
+def test_load_while_the_hub_is_away_may_be_tried_again(hub: FakeHub, store: WeightStore) -> None:
+    hub.status = 500
+
+    with pytest.raises(PullFailed, match="Try again"):
+        find_model(ModelSettings(source=REPOSITORY), models_dir=store.root, offline=False)
+
+
+def test_load_of_what_the_hub_does_not_have_is_hopeless(hub: FakeHub, store: WeightStore) -> None:
+    with pytest.raises(ModelLoadFailed, match="check the name"):
+        find_model(ModelSettings(source="Systran/absent"), models_dir=store.root, offline=False)

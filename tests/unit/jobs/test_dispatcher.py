@@ -13,6 +13,7 @@ from serve_app.errors import (
     ModelNotFound,
     ModelNotReady,
     OutOfMemory,
+    PullFailed,
     RecognizerUnavailable,
     RemoteUnavailable,
     StoreUnavailable,
@@ -121,7 +122,11 @@ async def test_what_will_never_work_fails_at_once_with_its_reason(error: Invalid
 
 @pytest.mark.parametrize(
     ("error", "waiting_for"),
-    [(ModelNotReady("Loading."), WaitingFor.MODEL), (OutOfMemory("Full."), WaitingFor.GPU)],
+    [
+        (ModelNotReady("Loading."), WaitingFor.MODEL),
+        (PullFailed("The hub is away."), WaitingFor.MODEL),
+        (OutOfMemory("Full."), WaitingFor.GPU),
+    ],
 )
 async def test_job_that_is_early_waits_and_never_fails(error: Exception, waiting_for: WaitingFor) -> None:
     house, runner = House(max_failures=1, wait_poll_s=30), ScriptedRunner(*[error] * 50)
