@@ -83,7 +83,7 @@ def test_pinned_model_says_until_when_and_has_no_time_to_unload(models: Lifecycl
     assert pinned["pinned"]
     assert pinned["pinned_until"] is None
     assert held["pinned_until"]
-    assert [its["unloads_in_seconds"] for its in pinned["replicas"]] == [None]
+    assert {its["unloads_in_seconds"] for its in pinned["replicas"]} == {None}
 
 
 def _at(event: dict[str, str]) -> datetime:
