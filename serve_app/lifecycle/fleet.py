@@ -1,9 +1,10 @@
-"""What replicas have told of themselves: pure, told what time it is."""
+"""What replicas have told of themselves."""
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -31,7 +32,7 @@ class Told:
 
 @dataclass(slots=True)
 class _Replica:
-    heard_at: datetime
+    heard_s: float
     models: dict[str, ModelSnapshot] = field(default_factory=dict)
     gpu: GpuMemory | None = None
     told: dict[str, ModelState] = field(default_factory=dict)  # the last that subscribers heard
@@ -44,9 +45,13 @@ class Fleet:
 
     Reports may come late, twice, in another order, or not at all: what is told of each replica always ends in the states of its
     latest report.
+
+    Args:
+        monotonic_s: Measures for how long they are silent: a wall clock that is set ahead must not take all of them away.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic_s = monotonic_s
         self._replicas: dict[str, _Replica] = {}
         self._numbers: OrderedDict[str, int] = OrderedDict()  # of the latest report, also of those that are gone
 
@@ -55,15 +60,16 @@ class Fleet:
         if report.number <= self._numbers.get(report.replica_id, report.number - 1):
             return ()
         self._remember_number(report)
-        replica = self._replicas.setdefault(report.replica_id, _Replica(now))
-        replica.heard_at, replica.gpu = now, report.gpu
+        replica = self._replicas.setdefault(report.replica_id, _Replica(0.0))
+        replica.heard_s, replica.gpu = self._monotonic_s(), report.gpu
         replica.models = {model.model_id: model for model in report.models}
         told = [Told(report.replica_id, change) for change in _news(replica, report)]
         return [*told, *self._forget(report.replica_id, Reason.STOPPED, now)] if report.stopping else told
 
     def forget_silent(self, now: datetime) -> Sequence[Told]:
         """Give up the replicas that have not been heard for too long; gives what that changes."""
-        silent = [its_id for its_id, replica in self._replicas.items() if now - replica.heard_at > SILENT_FOR]
+        since_s = self._monotonic_s() - SILENT_FOR.total_seconds()
+        silent = [its_id for its_id, replica in self._replicas.items() if replica.heard_s < since_s]
         return [told for its_id in silent for told in self._forget(its_id, Reason.DIED, now)]
 
     @property

@@ -112,7 +112,8 @@ def _retry_after_s(
 
 
 def _pinned_until(model: ModelOverview, pin: Pin, now: datetime, unloads_after_s: float) -> datetime:
-    if model.state is not ModelState.READY:  # used now, or not there yet: its time has not begun
+    if pin.ready_at is None or model.in_flight:  # its time has not begun, or begins anew
         return ends_at(now, pin.ttl_s, unloads_after_s=unloads_after_s)
-    last_sign = max(at for at in (pin.at, model.since, model.last_used_at) if at)
+    # Not from the last load: pins with too little room for all load their models in turns, and none would ever end.
+    last_sign = max(at for at in (pin.ready_at, model.last_used_at) if at)
     return ends_at(last_sign, pin.ttl_s, unloads_after_s=unloads_after_s)

@@ -14,11 +14,13 @@ class Pin:
     """
     Attributes:
         at: When the load was asked for.
+        ready_at: When the model was there for the first time from then on; None: not yet.
         ttl_s: As `Models.load`.
     """
 
     at: datetime
     ttl_s: float | None
+    ready_at: datetime | None = None
 
 
 def ends_at(last_sign: datetime, ttl_s: float | None, *, unloads_after_s: float) -> datetime:
@@ -26,7 +28,7 @@ def ends_at(last_sign: datetime, ttl_s: float | None, *, unloads_after_s: float)
     When a pin ends.
 
     Args:
-        last_sign: The last use of the model, or when it was ready, or when the load was asked for: what came last.
+        last_sign: The last use of the model, or when it was first ready after the load was asked for: what came last.
         ttl_s: As `Models.load`.
         unloads_after_s: What idleness waits; infinite: never.
     """

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -39,6 +40,7 @@ HOLD_S = 10.0  # a Coordinator that dies leaves no replica awake for longer
 AGAIN_S = 1.0  # after a hold that failed
 LOOK_S = 1.0  # how often silent replicas are looked for
 
+READY = frozenset({ModelState.READY, ModelState.BUSY})
 TOO_EARLY = (ModelNotReady, Unavailable)
 
 Lack = Literal["model", "gpu"]
@@ -58,6 +60,7 @@ class ModelRegistry(Models, ModelReporter):
 
     Args:
         catalogue: Ids of all models; looked at anew each time.
+        monotonic_s: Measures for how long replicas are silent.
         slice_s: How long a call of `events` or `orders` lasts.
     """
 
@@ -69,6 +72,7 @@ class ModelRegistry(Models, ModelReporter):
         clock: Clock,
         sleep: Sleep = asyncio.sleep,
         *,
+        monotonic_s: Callable[[], float] = time.monotonic,
         slice_s: float = SLICE_S,
     ) -> None:
         self._holder = holder
@@ -81,7 +85,7 @@ class ModelRegistry(Models, ModelReporter):
         self._past: defaultdict[str, Past] = defaultdict(lambda: Past(started_at))
         self._pins: dict[str, Pin] = {}
         self._holds: dict[str, _Hold] = {}
-        self._fleet = Fleet()
+        self._fleet = Fleet(monotonic_s)
         self._orders: NumberedLog[UnloadOrder] = NumberedLog(started_at)
         self._first_orders: dict[str, int] = {}  # by replica: those up to here are older than its first report
         self._events = ModelEvents(started_at, self._overviews, slice_s=slice_s)
@@ -92,6 +96,7 @@ class ModelRegistry(Models, ModelReporter):
             while True:
                 await self._sleep(LOOK_S)
                 self._tell(self._fleet.forget_silent(self._clock()))
+                self._end_holds()
         finally:
             holds = [hold.task for hold in self._holds.values()]
             for task in holds:
@@ -119,6 +124,7 @@ class ModelRegistry(Models, ModelReporter):
     async def load(self, model_id: str, *, ttl_s: float | None = None) -> ModelOverview:
         self._check(model_id)
         self._pins[model_id] = Pin(self._clock(), ttl_s)
+        self._see_ready(model_id)
         self._hold(model_id, Reason.LOAD)
         return self._overview(model_id)
 
@@ -148,6 +154,8 @@ class ModelRegistry(Models, ModelReporter):
         for model in report.models:
             self._past[model.model_id] = self._past[model.model_id].with_report(model)
         self._tell(self._fleet.fold(report, self._clock()))
+        for model in report.models:
+            self._see_ready(model.model_id)
 
     async def orders(self, replica_id: str, *, after: int | None) -> Sequence[UnloadOrder]:
         # A number that this Coordinator has not reached is of one whose clock was ahead.
@@ -171,7 +179,7 @@ class ModelRegistry(Models, ModelReporter):
             self._events.add(
                 change.at, change.model_id, change.state, change.reason, replica_id=its.replica_id, error=change.error
             )
-            if change.state is ModelState.UNLOADED:
+            if change.state is ModelState.UNLOADED and not self._is_kept_by_others(its):
                 self._hold_on(change)
         for gone in self._first_orders.keys() - self._fleet.replica_ids:
             del self._first_orders[gone]
@@ -183,6 +191,17 @@ class ModelRegistry(Models, ModelReporter):
             self._past[model_id] = replace(self._past[model_id], last_error=None)
             self._holds[model_id] = _Hold(Wish(self._clock(), reason), self._start_to_keep(model_id))
 
+    def _see_ready(self, model_id: str) -> None:
+        """The time of a pin begins."""
+        pin = self._pins.get(model_id)
+        if pin and pin.ready_at is None and self._overview(model_id).state in READY:
+            self._pins[model_id] = replace(pin, ready_at=self._clock())
+
+    def _is_kept_by_others(self, freed: Told) -> bool:
+        """Whether another replica has the model, which then has the hold, or gets the next."""
+        others = (its for its in self._fleet.of(freed.change.model_id) if its.replica_id != freed.replica_id)
+        return any(its.model.pinned or its.model.state in SERVING for its in others)
+
     def _hold_on(self, freed: ModelChange) -> None:
         """A replica has freed a model; perhaps it is held."""
         model_id = freed.model_id
@@ -191,6 +210,8 @@ class ModelRegistry(Models, ModelReporter):
         if freed.reason is Reason.UNLOAD:  # by an order that the load came after, and overtook on the way
             hold.task.cancel()
             self._holds[model_id] = replace(hold, task=self._start_to_keep(model_id))
+            if pin := self._pins.get(model_id):
+                self._pins[model_id] = replace(pin, ready_at=None)
         elif freed.reason is Reason.EVICTED and hold.wish.at <= freed.at and model_id not in self._pins:
             # It would be shown as loading to the end of the slice, and who wants it until then would begin no load.
             hold.task.cancel()
@@ -226,6 +247,18 @@ class ModelRegistry(Models, ModelReporter):
             return True
         await self._sleep(AGAIN_S)
         return False
+
+    def _end_holds(self) -> None:
+        """Give up those whose model does not come: they would keep a replica up for as long as others hold its memory."""
+        for model_id in [model_id for model_id in self._holds if self._is_over(model_id)]:
+            self._holds[model_id].task.cancel()
+            self._let_go(model_id, Reason.IDLE)
+
+    def _is_over(self, model_id: str) -> bool:
+        if pin := self._pins.get(model_id):
+            return pin.ready_at is not None and self._pinned_for_s(model_id) <= 0
+        lasts_s = (self._clock() - self._holds[model_id].wish.at).total_seconds()
+        return lasts_s > self._settings.cold_start_wait_s and self._overview(model_id).state in NOT_SERVING
 
     def _pinned_for_s(self, model_id: str) -> float:
         until = self._overview(model_id).pinned_until

@@ -66,6 +66,16 @@ def test_chunks_that_come_and_go_are_no_news() -> None:
     assert told == []
 
 
+def test_wall_clock_that_is_set_ahead_makes_no_replica_silent() -> None:
+    clock, fleet = FakeClock(), Fleet(FakeClock())
+    fleet.fold(report(1, ModelSnapshot("base", ModelState.READY, clock.utc(), Reason.LOADED)), clock.utc())
+    clock.advance(3600)
+
+    told = fleet.forget_silent(clock.utc())
+
+    assert told == []
+
+
 @dataclass
 class Real:
     """What a replica truly has."""
@@ -81,7 +91,7 @@ class ReplicasTalk(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock()
-        self.fleet = Fleet()
+        self.fleet = Fleet(self.clock)
         self.replicas = {replica_id: Real() for replica_id in REPLICAS}
         self.on_the_way: list[ReplicaReport] = []
         self.heard: dict[str, ReplicaReport] = {}  # what a perfect listener would know

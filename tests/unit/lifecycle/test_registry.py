@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,32 @@ async def test_pin_does_not_end_while_the_model_is_on_its_way() -> None:
     waiting = await world.registry.overview(A)
 
     assert waiting.pinned_until == world.clock.utc() + timedelta(seconds=5)
+
+
+async def test_pin_of_a_model_that_always_makes_room_for_others_runs_out() -> None:
+    world = World()
+    async with world.running():
+        await world.registry.load(A, ttl_s=25)
+        for _ in range(5):
+            await world.report(world.snapshot(A, READY))
+            await world.advance(4)
+            await world.report(world.snapshot(A, ModelState.LOADING, Reason.LOAD))
+            await world.advance(2)
+
+        assert (await world.registry.overview(A)).pinned_until is None
+        assert world.holder.cancelled == [A]
+
+
+async def test_pin_begins_when_the_model_is_there_after_an_order_that_it_overtook() -> None:
+    world = World()
+    await world.report(world.snapshot(A, READY))
+    await world.registry.unload(A)
+    await world.registry.load(A, ttl_s=5)
+    freed = world.change(A, UNLOADED, Reason.UNLOAD)
+    await world.report(world.snapshot(A, UNLOADED, Reason.UNLOAD), changes=[freed])
+    world.clock.advance(60)
+
+    assert (await world.registry.overview(A)).pinned_until == world.clock.utc() + timedelta(seconds=5)
 
 
 async def test_pinned_model_is_held_again_when_its_replica_died() -> None:
@@ -140,6 +167,30 @@ async def test_pinned_model_that_made_room_stays_pinned() -> None:
     assert world.holder.cancelled == []
 
 
+async def test_wanted_model_that_waits_for_memory_keeps_no_replica_up_for_longer_than_a_request() -> None:
+    world = World(cold_start_wait_s=30)
+    async with world.running():
+        await world.registry.want(A)
+        await world.report(world.snapshot(A, ModelState.WAITING_FOR_GPU, Reason.OUT_OF_MEMORY))
+        await world.advance(30)
+        held = list(world.holder.cancelled)
+        await world.advance(1)
+
+        assert (held, world.holder.cancelled) == ([], [A])
+
+
+async def test_pinned_model_that_waits_for_memory_is_held_for_as_long_as_it_takes() -> None:
+    world = World(cold_start_wait_s=30)
+    async with world.running():
+        await world.registry.load(A, ttl_s=0)
+        await world.report(world.snapshot(A, ModelState.WAITING_FOR_GPU, Reason.OUT_OF_MEMORY))
+        for _ in range(10):
+            await world.advance(15)
+            await world.report(world.snapshot(A, ModelState.WAITING_FOR_GPU, Reason.OUT_OF_MEMORY))
+
+        assert world.holder.cancelled == []
+
+
 async def test_wanted_model_that_is_ready_is_not_held() -> None:
     world = World()
     await world.report(world.snapshot(A, ModelState.PARKED))
@@ -191,6 +242,23 @@ async def test_load_that_overtook_the_order_to_unload_is_begun_again() -> None:
     assert world.holder.cancelled == [A]
     assert len(world.holder.calls) == 2
     assert (await world.registry.overview(A)).state is LOADING
+
+
+@pytest.mark.parametrize("there", [{"state": READY}, {"state": ModelState.LOADING, "pinned": True}])
+async def test_hold_stays_where_it_is_when_another_replica_frees_the_model(there: dict[str, Any]) -> None:
+    world = World()
+    await world.report(world.snapshot(A, ModelState.DRAINING, Reason.UNLOAD), replica="r2")
+    await world.registry.unload(A)
+    await world.registry.load(A, ttl_s=-1)
+    await world.report(world.snapshot(A, **there))
+    await settled()
+
+    freed = world.change(A, UNLOADED, Reason.UNLOAD)
+    await world.report(world.snapshot(A, UNLOADED, Reason.UNLOAD), changes=[freed], replica="r2")
+    await settled()
+
+    assert world.holder.cancelled == []
+    assert len(world.holder.calls) == 1
 
 
 async def test_nothing_is_held_after_the_end() -> None:

@@ -67,7 +67,13 @@ class World:
         self.holder = HandHolder()
         self.catalogue = [A, B]
         self.registry = ModelRegistry(
-            self.catalogue, self.holder, LifecycleSettings(**settings), self.clock.utc, self._sleep, slice_s=slice_s
+            self.catalogue,
+            self.holder,
+            LifecycleSettings(**settings),
+            self.clock.utc,
+            self._sleep,
+            monotonic_s=self.clock,
+            slice_s=slice_s,
         )
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
         self._numbers = iter(range(1, 10**6))
