@@ -60,10 +60,21 @@ class Submitter:
         """
         options = self._options(submission.form)
         self._check_addresses(submission.form)
-        await check_is_there(self._services, options.decoding.model_id)
+        await self._check_model(submission, options.decoding.model_id)
         if submission.form.upload_id:
             return await self._submit_upload(submission, options, submission.form.upload_id)
         return await self._submit(submission, options, await self._keep(submission))
+
+    async def _check_model(self, submission: Submission, model_id: str) -> None:
+        """A repeated submit gets its job, whatever has become of the model."""
+        if self._services.settings.lifecycle.cold_start == "reject" and not await self._is_repeated(submission):
+            await check_is_there(self._services, model_id)
+
+    async def _is_repeated(self, submission: Submission) -> bool:
+        if submission.form.upload_id:
+            return await self._exists(self._id_of(submission))
+        key = submission.idempotency_key
+        return key is not None and await self._jobs.was_submitted(key, self._owner)
 
     async def _submit(self, submission: Submission, options: TranscriptionOptions, kept: Kept) -> Submitted:
         try:

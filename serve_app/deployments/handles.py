@@ -142,6 +142,9 @@ class HandleJobs(Jobs):
         # Ids are made by whoever submits: a job with this one is this one, also when the first answer got lost.
         return replace(submitted, created=submitted.created or submitted.job.job_id == new.job_id)
 
+    async def was_submitted(self, key: str, owner: str) -> bool:
+        return cast(bool, await self._call("was_submitted", key, owner))
+
     async def get(self, job_id: str, owner: Owner) -> JobDetails:
         return cast(JobDetails, await self._call("get", job_id, owner))
 

@@ -27,6 +27,7 @@ from serve_app.deployments.handles import (
 from serve_app.deployments.model_handles import HandleHolder, HandleModels, HandleReporter
 from serve_app.errors import ModelNotReady, RecognizerUnavailable
 from serve_app.jobs.job import (
+    Announcement,
     Claim,
     Delivery,
     Event,
@@ -35,13 +36,14 @@ from serve_app.jobs.job import (
     JobQuery,
     Lease,
     NewJob,
+    News,
     Owner,
     QueueStats,
     Submitted,
     WaitingFor,
 )
 from serve_app.jobs.protocols import Step
-from serve_app.models.types import ClusterModels, ModelEvent, ModelOverview, ReplicaReport, UnloadOrder
+from serve_app.models.types import SERVING, ClusterModels, ModelEvent, ModelOverview, ReplicaReport, UnloadOrder
 from serve_app.settings import Settings, check_listen, read_database_url, read_webhook_secret
 from serve_app.transcript.protocols import MediaReference
 from serve_app.transcript.types import (
@@ -151,6 +153,7 @@ class CoordinatorReplica:
         from serve_app.jobs.clock import SteadyClock
         from serve_app.jobs.coordinator import Coordinator, Parts
         from serve_app.jobs.sql import open_store
+        from serve_app.lifecycle.milestones import Milestones
         from serve_app.lifecycle.registry import ModelRegistry
         from serve_app.media.addresses import AddressRules
         from serve_app.media.outbound import outbound_client
@@ -160,6 +163,7 @@ class CoordinatorReplica:
         telemetry.configure_logging(settings.log_level)
         clock = SteadyClock()
         self._registry = ModelRegistry(Catalogue(settings), HandleHolder(recognizer), settings.lifecycle, clock)
+        self._milestones = Milestones(self._registry, clock)
         # A context of its own: Serve cancels whatever was started in the context of a call that is cancelled.
         self._watching = asyncio.create_task(self._registry.run(), context=contextvars.Context())
         location = read_database_url(settings.jobs) or Path(settings.data_dir) / "jobs.sqlite3"
@@ -174,12 +178,16 @@ class CoordinatorReplica:
                 client=outbound_client(AddressRules(settings.outbound.allow)),
                 clock=clock,
                 waiting_for=self._waiting_for,
+                announcements=self._announcements,
             )
         )
         self._coordinator.start()
 
     async def submit(self, new: NewJob) -> Submitted:
         return await self._coordinator.jobs.submit(new)
+
+    async def was_submitted(self, key: str, owner: str) -> bool:
+        return await self._coordinator.jobs.was_submitted(key, owner)
 
     async def get(self, job_id: str, owner: Owner) -> JobDetails:
         return await self._coordinator.jobs.get(job_id, owner)
@@ -238,6 +246,12 @@ class CoordinatorReplica:
 
     async def model_orders(self, replica_id: str, after: int | None) -> Sequence[UnloadOrder]:
         return await self._registry.orders(replica_id, after=after)
+
+    async def _announcements(self) -> AsyncGenerator[Announcement, None]:
+        async with contextlib.aclosing(self._milestones.follow()) as events:
+            async for event in events:
+                news = News.MODEL_READY if event.state in SERVING else News.MODEL_UNLOADED
+                yield Announcement(news, event.model_id, event.state, event.reason, event.at)
 
     def _waiting_for(self, model_id: str) -> WaitingFor | None:
         lack = self._registry.lacks(model_id)

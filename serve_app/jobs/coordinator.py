@@ -6,17 +6,17 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import httpx
 
-from serve_app.errors import CoordinatorUnavailable, RayscribeError, Superseded
+from serve_app.errors import CoordinatorUnavailable, RayscribeError, StoreUnavailable, Superseded
 from serve_app.jobs.dispatcher import Dispatcher
 from serve_app.jobs.forecast import Forecast
-from serve_app.jobs.hub import Hub
-from serve_app.jobs.job import JobDetails, WaitingFor
+from serve_app.jobs.hub import ENDED, Hub
+from serve_app.jobs.job import Announcement, JobDetails, WaitingFor
 from serve_app.jobs.protocols import Clock, JobRunner, JobStore
 from serve_app.jobs.rendering import job_object
 from serve_app.jobs.retention import Retention
@@ -33,7 +33,12 @@ SUPERSEDED_FOR = timedelta(minutes=1)  # longer than Serve takes to end a replic
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a Coordinator works with."""
+    """
+    What a Coordinator works with.
+
+    Attributes:
+        announcements: The turns of models, from now on; asked for only where webhooks tell of them.
+    """
 
     open_store: Callable[[], Awaitable[JobStore]]
     media: MediaStore
@@ -45,6 +50,12 @@ class Parts:
     clock: Clock
     open_again_s: float = 5.0  # after the store could not be opened
     waiting_for: Callable[[str], WaitingFor | None] = lambda model_id: None  # as JobService's
+    announcements: Callable[[], AsyncGenerator[Announcement, None]] | None = None
+
+    @property
+    def tells_of_models(self) -> bool:
+        """Under zero retention no address is kept to be told."""
+        return self.webhooks.lifecycle_webhooks and not self.settings.zero_retention
 
 
 class Coordinator:
@@ -130,11 +141,14 @@ class Coordinator:
             settings,
             parts.clock,
             waiting_for=parts.waiting_for,
+            tells_of_models=parts.tells_of_models,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._dispatch(dispatcher, epoch))
             tasks.create_task(retention.run())
             tasks.create_task(self._deliver(store, hub, epoch))
+            if parts.announcements and parts.tells_of_models:
+                tasks.create_task(self._announce(parts.announcements(), store, hub, epoch))
 
     async def _dispatch(self, dispatcher: Dispatcher, epoch: int) -> None:
         await dispatcher.run(epoch, self._parts.runner)
@@ -151,3 +165,21 @@ class Coordinator:
         )
         with contextlib.suppress(Superseded):
             await deliverer.run(epoch, hub)
+
+    async def _announce(
+        self, announcements: AsyncGenerator[Announcement, None], store: JobStore, hub: Hub, epoch: int
+    ) -> None:
+        with contextlib.suppress(Superseded):
+            async with contextlib.aclosing(announcements):
+                async for announcement in announcements:
+                    await self._announce_one(announcement, store, epoch)
+                    hub.ring(ENDED)
+
+    async def _announce_one(self, announcement: Announcement, store: JobStore, epoch: int) -> None:
+        while True:
+            try:
+                await store.announce(announcement, epoch)
+                return
+            except StoreUnavailable as error:
+                logger.warning("%s is not announced yet: %s", announcement.news, error.message)
+            await asyncio.sleep(self._parts.open_again_s)

@@ -77,6 +77,7 @@ class NewJob:
     size_bytes: int = 0  # of the audio; 0 when unknown
     priority: Priority = Priority.INTERACTIVE
     webhook_url: str | None = None
+    tells_of_models: bool = False  # the webhook_url hears of models too, for ever
     shows_words: bool = False  # its segments list their words
     idempotency: Idempotency | None = None
 
@@ -195,9 +196,9 @@ class Delivery:
     """One webhook to one address."""
 
     delivery_id: str  # the Standard Webhooks id: the same at every retry
-    job_id: str
+    job_id: str | None  # None: it tells of a model, and belongs to nobody's job
     url: str
-    kind: str  # job.done, job.failed, job.cancelled
+    kind: str  # job.done, job.failed, job.cancelled, or a `News`
     status: DeliveryStatus
     created_at: datetime
     next_attempt_at: datetime | None = None  # while pending
@@ -205,6 +206,25 @@ class Delivery:
     delivered_at: datetime | None = None
     response_status: int | None = None  # of the last attempt that got one
     error: str | None = None  # of the last attempt
+    body: str | None = None  # JSON; None: the job object
+
+
+class News(StrEnum):
+    """What addresses that were ever given are told of models."""
+
+    MODEL_READY = "model_ready"  # requests are answered without a load
+    MODEL_UNLOADED = "model_unloaded"  # after it was ready, it holds no memory any more
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A turn of a model."""
+
+    news: News
+    model_id: str
+    state: str
+    reason: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
 from serve_app.errors import IdempotencyMismatch, InvalidRequest, JobNotFound, LeaseLost
 from serve_app.jobs.job import (
+    Announcement,
     Claim,
     Delivery,
     DeliveryStatus,
@@ -27,16 +29,19 @@ from serve_app.jobs.job import (
     Lease,
     MediaFetched,
     NewJob,
+    News,
     Owner,
     Status,
     WaitingFor,
 )
 from serve_app.jobs.protocols import Step
-from serve_app.jobs.rendering import segment_object
+from serve_app.jobs.rendering import announcement_object, segment_object
 from serve_app.transcript.protocols import StoredMedia
+from serve_app.transcript.render import to_json
 from serve_app.transcript.types import ChunkTranscribed, TranscriptionFinished
 
 MOST_BEFORE_THE_END = 99  # percent
+MOST_ADDRESSES = 1000  # of an owner that hear of models; the newest, because some clients give each job another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +241,31 @@ def resent(delivery: Delivery, now: datetime) -> Delivery:
         status=DeliveryStatus.PENDING,
         created_at=delivery.created_at,
         next_attempt_at=now,
+        body=delivery.body,
     )
+
+
+def is_news(announcement: Announcement, last: News | None) -> bool:
+    """Whether it is another than the last of its model: a Coordinator that starts hears again of all that is ready."""
+    return announcement.news is not (last or News.MODEL_UNLOADED)
+
+
+def announced(announcement: Announcement, url: str, now: datetime) -> Delivery:
+    return Delivery(
+        delivery_id=f"msg_{uuid4().hex}",
+        job_id=None,
+        url=url,
+        kind=announcement.news.value,
+        status=DeliveryStatus.PENDING,
+        created_at=now,
+        next_attempt_at=now,
+        body=to_json(announcement_object(announcement)),
+    )
+
+
+def wants_no_more(outcome: Delivery) -> bool:
+    """Whether an address answered that it is gone when it was told of a model."""
+    return outcome.job_id is None and outcome.response_status == HTTPStatus.GONE
 
 
 def cursor_after(record: Record) -> str:

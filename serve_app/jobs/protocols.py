@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from serve_app.jobs.job import (
+    Announcement,
     Claim,
     Delivery,
     Event,
@@ -49,7 +50,8 @@ class JobStore(Protocol):
     Events: `submit` writes `queued`; a new chunk writes a `segment` for each of its segments (data: the segment with its
     running `index`) and, when it changed, `progress` (data: `percent`); the end writes `done`, `failed` or `cancelled`.
 
-    Deliveries: the end of a job with a `webhook_url` makes one, due at once, in the same transaction.
+    Deliveries: the end of a job with a `webhook_url` makes one, due at once, in the same transaction. A `webhook_url` of a job
+    that `tells_of_models` is kept, also when the job is purged: each announcement makes a delivery to every such address.
 
     Raises:
         StoreUnavailable: By every verb: the disk is full or read-only, the database is away or damaged; says what to do.
@@ -72,6 +74,10 @@ class JobStore(Protocol):
         Raises:
             IdempotencyMismatch: The owner used the key before, or somebody else the id, for something else.
         """
+        ...
+
+    async def was_submitted(self, key: str, owner: str) -> bool:
+        """Whether there is a job that the owner submitted under this idempotency key."""
         ...
 
     async def get(self, job_id: str, owner: Owner = None) -> Job:
@@ -244,8 +250,28 @@ class JobStore(Protocol):
         Args:
             tried: As it was before the attempt.
 
-        One that was purged, or ended, or was sent again by hand meanwhile, stays as it is, which is no error.
+        One that was purged, or ended, or was sent again by hand meanwhile, stays as it is, which is no error. An address that
+        answers an announcement by 410 hears of no other, until it is given again.
         """
+        ...
+
+    async def announce(self, announcement: Announcement, epoch: int) -> bool:
+        """
+        Make a delivery to each address that is kept, due at once; False if the model's last announcement was the same news.
+
+        Of a model that was never announced, `MODEL_UNLOADED` is no news.
+
+        Raises:
+            Superseded: As `claim`.
+        """
+        ...
+
+    async def forget_announcements(self, kept: timedelta) -> None:
+        """Delete deliveries of announcements that were made longer ago, whatever became of them."""
+        ...
+
+    async def forget_addresses(self) -> None:
+        """Delete all addresses that hear of models, and all deliveries of announcements."""
         ...
 
     async def resend(self, job_id: str, delivery_id: str, owner: Owner = None) -> Delivery:
@@ -298,6 +324,8 @@ class Jobs(Protocol):
     """All that the HTTP layer knows of jobs. Reading and writing are as the store's verbs of the same names."""
 
     async def submit(self, new: NewJob) -> Submitted: ...
+
+    async def was_submitted(self, key: str, owner: str) -> bool: ...
 
     async def get(self, job_id: str, owner: Owner) -> JobDetails: ...
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from serve_app.jobs.job import Job, JobDetails, JobError, Status
+from serve_app.jobs.job import Announcement, Job, JobDetails, JobError, Status
 from serve_app.transcript.collect import TranscriptCollector
 from serve_app.transcript.render import warnings_list
 from serve_app.transcript.types import (
@@ -51,6 +51,17 @@ def segment_object(index: int, segment: Segment, *, shows_words: bool) -> dict[s
         "text": segment.text,
         "words": [_word(word) for word in segment.words] if shows_words else [],
         "channel": segment.channel,
+    }
+
+
+def announcement_object(announcement: Announcement) -> dict[str, Any]:
+    """What a webhook tells of a model, as JSON."""
+    return {
+        "type": announcement.news.value,
+        "model": announcement.model_id,
+        "state": announcement.state,
+        "reason": announcement.reason,
+        "at": timestamp(announcement.at),
     }
 
 

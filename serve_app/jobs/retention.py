@@ -18,7 +18,7 @@ from serve_app.transcript.protocols import MediaStore, StoredMedia
 logger = logging.getLogger(__name__)
 
 SWEEP_S = 30.0  # how long something may lie that is no longer to be kept
-ORPHANS_S = 600.0  # how often orphans are looked for: it lists the whole media store
+TIDY_S = 600.0  # how often orphans are looked for: it lists the whole media store
 AT_ONCE = 100  # rows of one look
 MOST_EARLIER = 100_000  # jobs looked through at the start for what was delivered; others wait for zero_retention_s
 GRACE_S = 10.0  # for a reader whose connection broke, and who asks again
@@ -57,7 +57,7 @@ class Retention:
         """Sweep until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_sweeping())
-            tasks.create_task(self._keep_finding_orphans())
+            tasks.create_task(self._keep_tidying())
 
     async def sweep(self) -> None:
         """Delete what jobs no longer need, and jobs that are old."""
@@ -83,6 +83,13 @@ class Retention:
                     if media not in earlier:
                         await self._is_deleted(media)
 
+    async def forget_announcements(self) -> None:
+        """Delete what was told of models long ago; under zero retention, whom to tell, too."""
+        with _tried_again():
+            if self._settings.zero_retention:
+                await self._store.forget_addresses()
+            await self._store.forget_announcements(timedelta(seconds=self._settings.keep_jobs_s))
+
     async def _known_since(self) -> datetime:
         """Since when the store is certain to be this one: the oldest job that has ended, or else this process."""
         for job_id in await self._store.ended_before(timedelta(0), limit=1):
@@ -96,10 +103,11 @@ class Retention:
                 await self.sweep()
                 await bell.wait(GRACE_S if self._got else SWEEP_S)
 
-    async def _keep_finding_orphans(self) -> None:
+    async def _keep_tidying(self) -> None:
         while True:
+            await self.forget_announcements()
             await self.delete_orphans()
-            await asyncio.sleep(ORPHANS_S)
+            await asyncio.sleep(TIDY_S)
 
     async def _spent_audio(self) -> None:
         kept = timedelta(seconds=0.0 if self._settings.zero_retention else self._settings.keep_audio_s)

@@ -50,6 +50,7 @@ class JobService(Jobs, AttemptRecorder):
     Args:
         slice_s: How long one call of `events` lasts.
         waiting_for: What chunks of a model wait for now.
+        tells_of_models: Whether every `webhook_url` that is given hears of models from then on.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class JobService(Jobs, AttemptRecorder):
         slice_s: float = SLICE_S,
         poll_s: float = POLL_S,
         waiting_for: Callable[[str], WaitingFor | None] = lambda model_id: None,
+        tells_of_models: bool = False,
     ) -> None:
         self._store = store
         self._media = media
@@ -79,14 +81,18 @@ class JobService(Jobs, AttemptRecorder):
         self._slice_s = slice_s
         self._poll_s = poll_s
         self._waiting_for = waiting_for
+        self._tells_of_models = tells_of_models
 
     # For the HTTP layer.
 
     async def submit(self, new: NewJob) -> Submitted:
         with self._watched():
-            submitted = await self._store.submit(new)
+            submitted = await self._store.submit(replace(new, tells_of_models=self._tells_of_models))
         self._dispatcher.wake()
         return replace(submitted, job=self._as_it_is(submitted.job))
+
+    async def was_submitted(self, key: str, owner: str) -> bool:
+        return await self._store.was_submitted(key, owner)
 
     async def get(self, job_id: str, owner: Owner) -> JobDetails:
         """

@@ -1,4 +1,4 @@
-"""Tells receivers that a job has ended, again and again if need be."""
+"""Tells receivers that a job has ended, or what became of a model, again and again if need be."""
 
 from __future__ import annotations
 
@@ -140,16 +140,22 @@ class Deliverer:
             del self._at_work[delivery.delivery_id]
 
     async def _attempt(self, delivery: Delivery) -> None:
-        outcome = await self._post(delivery, await self._body_of(delivery.job_id))
+        outcome = await self._post(delivery, await self._body(delivery))
         after = attempted(delivery, outcome, self._clock())
         await self._store.update_delivery(delivery, after)
-        if after.status is DeliveryStatus.DELIVERED:
+        if after.status is DeliveryStatus.DELIVERED and after.job_id is not None:
             self._hub.delivered(after.job_id)
         if after.status is DeliveryStatus.EXHAUSTED:
+            about = after.kind if after.job_id is None else f"job {after.job_id}"
             logger.warning(
-                "webhook %s of job %s to %s is given up after %d attempts: %s",
-                *(after.delivery_id, after.job_id, _host(after), after.attempts, after.error),
+                "webhook %s of %s to %s is given up after %d attempts: %s",
+                *(after.delivery_id, about, _host(after), after.attempts, after.error),
             )
+
+    async def _body(self, delivery: Delivery) -> bytes:
+        if delivery.job_id is None:
+            return (delivery.body or "").encode()
+        return await self._body_of(delivery.job_id)
 
     async def _post(self, delivery: Delivery, body: bytes) -> Outcome:
         try:

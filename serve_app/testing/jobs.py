@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from serve_app.errors import DeliveryNotFound, Superseded
 from serve_app.jobs import machine
 from serve_app.jobs.job import (
+    Announcement,
     Claim,
     Delivery,
     DeliveryStatus,
@@ -19,6 +20,7 @@ from serve_app.jobs.job import (
     JobQuery,
     Lease,
     NewJob,
+    News,
     Owner,
     Priority,
     QueueStats,
@@ -66,6 +68,9 @@ class InMemoryJobStore(JobStore):
         self._submits = 0
         self._epoch = 0
         self._served: dict[tuple[Priority, str], int] = {}  # the last turn, by owner
+        self._addresses: dict[tuple[str, str], datetime] = {}  # (owner, URL) → when it was first given
+        self._announced: dict[str, News] = {}  # the last, by model
+        self._announcements: dict[str, Delivery] = {}
 
     async def take_over(self) -> int:
         for kept in self._jobs.values():
@@ -85,7 +90,13 @@ class InMemoryJobStore(JobStore):
         change = machine.submitted(new, number=self._submits, turn=self._next_turn(new), now=self._clock())
         kept = self._jobs[new.job_id] = _Kept(change.record)
         kept.apply(change)
+        if new.tells_of_models and new.webhook_url:
+            self._remember_address(new.owner, new.webhook_url)
         return Submitted(self._placed(kept.record), created=True)
+
+    async def was_submitted(self, key: str, owner: str) -> bool:
+        keys = (kept.record.idempotency for kept in self._jobs.values() if kept.job.owner == owner)
+        return any(known.key == key for known in keys if known)
 
     async def get(self, job_id: str, owner: Owner = None) -> Job:
         return self._placed(self._visible(job_id, owner).record)
@@ -231,9 +242,28 @@ class InMemoryJobStore(JobStore):
         return sorted(due, key=lambda d: d.next_attempt_at or now)[:limit]
 
     async def update_delivery(self, tried: Delivery, outcome: Delivery) -> None:
-        kept = self._jobs.get(tried.job_id)
-        if kept and machine.awaits(kept.deliveries[tried.delivery_id], tried):
+        known = self._deliveries_beside(tried).get(tried.delivery_id)
+        if known and machine.awaits(known, tried):
             self._keep(outcome)
+        if machine.wants_no_more(outcome):
+            self._addresses = {key: at for key, at in self._addresses.items() if key[1] != outcome.url}
+
+    async def announce(self, announcement: Announcement, epoch: int) -> bool:
+        self._check_epoch(epoch)
+        if not machine.is_news(announcement, self._announced.get(announcement.model_id)):
+            return False
+        self._announced[announcement.model_id] = announcement.news
+        for url in {url for _, url in self._addresses}:
+            self._keep(machine.announced(announcement, url, self._clock()))
+        return True
+
+    async def forget_announcements(self, kept: timedelta) -> None:
+        until = self._clock() - kept
+        self._announcements = {its_id: d for its_id, d in self._announcements.items() if d.created_at > until}
+
+    async def forget_addresses(self) -> None:
+        for forgotten in (self._announcements, self._addresses, self._announced):
+            forgotten.clear()
 
     async def resend(self, job_id: str, delivery_id: str, owner: Owner = None) -> Delivery:
         kept = self._visible(job_id, owner)
@@ -289,13 +319,25 @@ class InMemoryJobStore(JobStore):
         return [job_id for completed_at, job_id in sorted(ended) if completed_at <= until]
 
     def _pending(self) -> Iterator[Delivery]:
-        for kept in self._jobs.values():
-            for delivery in list(kept.deliveries.values()):
+        for deliveries in (self._announcements, *(kept.deliveries for kept in self._jobs.values())):
+            for delivery in list(deliveries.values()):
                 if delivery.status is DeliveryStatus.PENDING:
                     yield delivery
 
     def _keep(self, delivery: Delivery) -> None:
-        self._jobs[delivery.job_id].deliveries[delivery.delivery_id] = delivery
+        self._deliveries_beside(delivery)[delivery.delivery_id] = delivery
+
+    def _deliveries_beside(self, delivery: Delivery) -> dict[str, Delivery]:
+        """Those of the same job, or of announcements."""
+        if delivery.job_id is None:
+            return self._announcements
+        kept = self._jobs.get(delivery.job_id)
+        return kept.deliveries if kept else {}
+
+    def _remember_address(self, owner: str, url: str) -> None:
+        self._addresses.setdefault((owner, url), self._clock())
+        for key in [key for key in self._addresses if key[0] == owner][: -machine.MOST_ADDRESSES]:
+            del self._addresses[key]
 
 
 def _place(record: Record) -> tuple[int, int, int]:

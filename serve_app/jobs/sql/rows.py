@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any, TypeVar
 
@@ -175,6 +176,10 @@ def delivery_row(delivery: Delivery) -> dict[str, Any]:
 
 def delivery_of(row: Row[Any]) -> Delivery:
     return Delivery(**row._asdict() | {"status": DeliveryStatus(row.status)})
+
+
+def address_key(owner: str, url: str) -> dict[str, str]:
+    return {"owner": owner, "digest": hashlib.sha256(url.encode()).hexdigest()}
 
 
 def _job_of(row: Row[Any]) -> Job:

@@ -128,7 +128,7 @@ deliveries = Table(
     "deliveries",
     metadata,
     Column("delivery_id", Text, primary_key=True),
-    Column("job_id", ForeignKey("jobs.job_id", ondelete="CASCADE"), nullable=False),
+    Column("job_id", ForeignKey("jobs.job_id", ondelete="CASCADE")),
     Column("url", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("status", Text, nullable=False),
@@ -138,6 +138,24 @@ deliveries = Table(
     Column("delivered_at", Instant),
     Column("response_status", Integer),
     Column("error", Text),
+    Column("body", Text),
     Index(None, "job_id"),
     Index(None, "status", "next_attempt_at"),
+)
+
+addresses = Table(
+    "addresses",
+    metadata,
+    Column("owner", Text, nullable=False),
+    Column("digest", Text, nullable=False),  # of the URL, which may be longer than an index takes
+    Column("url", Text, nullable=False),
+    Column("given_at", Instant, nullable=False),  # for the first time
+    PrimaryKeyConstraint("owner", "digest"),
+)
+
+announced = Table(
+    "announced",
+    metadata,
+    Column("model_id", Text, primary_key=True),
+    Column("news", Text, nullable=False),  # the last
 )

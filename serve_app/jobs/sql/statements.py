@@ -12,10 +12,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_app.errors import IdempotencyMismatch, Superseded
 from serve_app.jobs import machine
-from serve_app.jobs.job import Delivery, DeliveryStatus, Job, Lease, NewJob, Owner, Priority, Status, Submitted
+from serve_app.jobs.job import (
+    Announcement,
+    Delivery,
+    DeliveryStatus,
+    Job,
+    Lease,
+    NewJob,
+    News,
+    Owner,
+    Priority,
+    Status,
+    Submitted,
+)
 from serve_app.jobs.machine import Change, Record
 from serve_app.jobs.sql import rows
-from serve_app.jobs.sql.schema import chunks, deliveries, dispatch, events, jobs, turns
+from serve_app.jobs.sql.schema import addresses, announced, chunks, deliveries, dispatch, events, jobs, turns
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import ChunkTranscribed
 
@@ -66,7 +78,34 @@ async def submit(tx: AsyncConnection, new: NewJob, now: datetime) -> Submitted |
     number = await tx.scalar(jobs.insert().values(rows.job_row(change.record)).returning(jobs.c.number))
     assert number is not None
     await tx.execute(events.insert(), [rows.event_row(event) for event in change.events])
+    if new.tells_of_models and new.webhook_url:
+        await remember_address(tx, new.owner, new.webhook_url, now)
     return Submitted(await placed(tx, replace(change.record, number=number)), created=True)
+
+
+async def remember_address(tx: AsyncConnection, owner: str, url: str, now: datetime) -> None:
+    key = rows.address_key(owner, url)
+    own = addresses.c.owner == owner
+    if await tx.scalar(select(exists().where(own, addresses.c.digest == key["digest"]))):
+        return
+    await tx.execute(addresses.insert().values(**key, url=url, given_at=now))
+    newest_first = select(addresses.c.digest).where(own).order_by(addresses.c.given_at.desc(), addresses.c.digest)
+    await tx.execute(delete(addresses).where(own, addresses.c.digest.in_(newest_first.offset(machine.MOST_ADDRESSES))))
+
+
+async def announce(tx: AsyncConnection, announcement: Announcement, now: datetime) -> bool:
+    of_model = announced.c.model_id == announcement.model_id
+    last = await tx.scalar(select(announced.c.news).where(of_model))
+    if not machine.is_news(announcement, News(last) if last else None):
+        return False
+    if last is None:
+        await tx.execute(announced.insert().values(model_id=announcement.model_id, news=announcement.news))
+    else:
+        await tx.execute(update(announced).where(of_model).values(news=announcement.news))
+    urls = await tx.scalars(select(addresses.c.url).distinct())
+    if made := [rows.delivery_row(machine.announced(announcement, url, now)) for url in urls]:
+        await tx.execute(deliveries.insert(), made)
+    return True
 
 
 async def load(tx: AsyncConnection, job_id: str, *, lock: bool = False) -> Record | None:

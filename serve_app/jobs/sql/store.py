@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from serve_app.errors import DeliveryNotFound, RayscribeError, StoreUnavailable
 from serve_app.jobs import machine
 from serve_app.jobs.job import (
+    Announcement,
     Claim,
     Delivery,
     DeliveryStatus,
@@ -35,7 +36,7 @@ from serve_app.jobs.protocols import Clock, JobStore, Step
 from serve_app.jobs.sql import rows, statements
 from serve_app.jobs.sql.database import Database
 from serve_app.jobs.sql.grouping import Grouped
-from serve_app.jobs.sql.schema import Instant, chunks, deliveries, dispatch, events, jobs
+from serve_app.jobs.sql.schema import Instant, addresses, announced, chunks, deliveries, dispatch, events, jobs
 from serve_app.jobs.sql.uncut import uncut
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import ChunkTranscribed
@@ -77,6 +78,12 @@ class SqlJobStore(JobStore):
 
     async def submit(self, new: NewJob) -> Submitted:
         return await self._submits(new)
+
+    @uncut
+    async def was_submitted(self, key: str, owner: str) -> bool:
+        same_key = (jobs.c.owner == owner) & (jobs.c.idempotency_key == key)
+        async with self._database.reading() as tx:
+            return bool(await tx.scalar(select(exists().where(same_key))))
 
     @uncut
     async def get(self, job_id: str, owner: Owner = None) -> Job:
@@ -313,6 +320,27 @@ class SqlJobStore(JobStore):
     async def update_delivery(self, tried: Delivery, outcome: Delivery) -> None:
         async with self._database.writing() as tx:
             await statements.keep_delivery(tx, outcome, statements.awaits(tried))
+            if machine.wants_no_more(outcome):
+                await tx.execute(delete(addresses).where(addresses.c.url == outcome.url))
+
+    @uncut
+    async def announce(self, announcement: Announcement, epoch: int) -> bool:
+        async with self._database.writing() as tx:
+            await statements.check_epoch(tx, epoch, lock=True)
+            return await statements.announce(tx, announcement, self._clock())
+
+    @uncut
+    async def forget_announcements(self, kept: timedelta) -> None:
+        old = deliveries.c.created_at <= self._clock() - kept
+        async with self._database.writing() as tx:
+            await tx.execute(delete(deliveries).where(deliveries.c.job_id.is_(None), old))
+
+    @uncut
+    async def forget_addresses(self) -> None:
+        async with self._database.writing() as tx:
+            await tx.execute(delete(deliveries).where(deliveries.c.job_id.is_(None)))
+            await tx.execute(delete(addresses))
+            await tx.execute(delete(announced))
 
     @uncut
     async def resend(self, job_id: str, delivery_id: str, owner: Owner = None) -> Delivery:

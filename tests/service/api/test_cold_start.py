@@ -57,6 +57,21 @@ async def test_job_while_its_model_is_unloaded_is_a_503_with_retry_after_and_beg
     assert (accepted.status_code, house.media.saved) == (202, 1)
 
 
+async def test_repeated_submit_gets_its_job_though_the_model_has_gone_and_loads_nothing(tmp_path: Path) -> None:
+    house = House(tmp_path, settings=REJECT)
+    key = {"idempotency-key": "k1"}
+    async with house.client() as client:
+        house.models.become("tiny.en", ModelState.READY)
+        first = await client.post("/jobs", files={"audio": WAV}, headers=key)
+        house.models.become("tiny.en", ModelState.UNLOADED, Reason.IDLE)
+        again = await client.post("/jobs", files={"audio": WAV}, headers=key)
+        wants = list(house.models.wants)
+        new = await client.post("/jobs", files={"audio": WAV}, headers={"idempotency-key": "k2"})
+
+    assert (again.status_code, again.json()["job_id"]) == (202, first.json()["job_id"])
+    assert (wants, new.status_code) == ([], 503)
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_request_for_a_model_that_is_unloaded_is_rejected_before_its_audio_is_kept(
     http: httpx.AsyncClient, models: FakeModels, store: InMemoryMediaStore, path: str

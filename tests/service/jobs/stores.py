@@ -9,13 +9,14 @@ from typing import Any
 
 from sqlalchemy import event, text
 
-from serve_app.jobs.job import NewJob
+from serve_app.jobs.job import Announcement, NewJob, News
 from serve_app.jobs.protocols import JobStore
 from serve_app.jobs.sql import SqlJobStore
 from serve_app.testing import FakeClock
-from tests.unit.jobs.examples import MEDIA, OPTIONS
+from tests.unit.jobs.examples import MEDIA, NOON, OPTIONS
 
 ALICE, BOB = "alice", "bob"
+HOOK = "https://example.org/hook"
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,14 @@ def new_job(job_id: str, owner: str = ALICE, **values: Any) -> NewJob:
     return NewJob(**{"job_id": job_id, "owner": owner, "source": MEDIA, "options": OPTIONS, **values})
 
 
+def announcement(news: News = News.MODEL_READY, model_id: str = "tiny.en") -> Announcement:
+    return Announcement(news, model_id, news.removeprefix("model_"), "loaded", NOON)
+
+
 async def empty(store: SqlJobStore) -> None:
     """As after the first start."""
     async with store._database.writing() as tx:
-        for table in ("jobs", "turns"):
+        for table in ("jobs", "turns", "deliveries", "addresses", "announced"):
             await tx.execute(text(f"DELETE FROM {table}"))
         await tx.execute(text("UPDATE dispatch SET epoch = 0"))
 

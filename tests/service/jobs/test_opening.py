@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Text, text
 from sqlalchemy.exc import DBAPIError
 
 from serve_app.errors import LeaseLost, StoreUnavailable
@@ -27,7 +28,7 @@ from serve_app.jobs.sql.schema import chunks, metadata
 from serve_app.jobs.sql.statements import next_due
 from serve_app.testing import FakeClock
 from tests.postgres import Postgres, running_postgres
-from tests.service.jobs.stores import ALICE, empty, new_job
+from tests.service.jobs.stores import ALICE, HOOK, announcement, empty, new_job
 from tests.unit.jobs.examples import chunk
 
 NOBODY = 65_534
@@ -162,7 +163,7 @@ class TestMigrations:
             with pytest.raises(StoreUnavailable, match=r"newer version .* \(schema 9999\)"):
                 await open_store(where, clock.utc)
         finally:
-            await set_version("0002")
+            await set_version("0003")
             await store.close()
 
     async def test_store_of_an_older_version_keeps_its_jobs_and_counts_from_now(
@@ -174,6 +175,7 @@ class TestMigrations:
         await store.submit(new_job("waits"))
         await store.claim(await store.take_over(), lease_s=30)
         async with store._database.writing() as tx:
+            await tx.run_sync(undo_0003)
             for column in ("failures", "waits", "begun", "shows_words"):
                 await tx.execute(text(f"ALTER TABLE jobs DROP COLUMN {column}"))
             await tx.execute(text("UPDATE alembic_version SET version_num = '0001'"))
@@ -187,6 +189,43 @@ class TestMigrations:
 
         assert [claim and (claim.lease.job_id, claim.failures) for claim in claims] == [("runs", 0), ("waits", 0)]
         assert [(job.attempts, job.shows_words) for job in jobs] == [(2, True), (1, True)]
+
+    async def test_deliveries_of_an_older_version_are_kept_and_models_are_told_of_from_now_on(
+        self, where: str | Path, clock: FakeClock
+    ) -> None:
+        store = await open_store(where, clock.utc)
+        await empty(store)
+        await store.submit(new_job("old", webhook_url=HOOK))
+        await store.cancel("old")
+        (before,) = await store.deliveries("old")
+        async with store._database.writing() as tx:
+            await tx.run_sync(undo_0003)
+            await tx.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+        await store.close()
+
+        store = await open_store(where, clock.utc)
+        epoch = await store.take_over()
+        (after,) = await store.deliveries("old")
+        await store.submit(new_job("new", webhook_url=HOOK, tells_of_models=True))
+        await store.announce(announcement(), epoch)
+        due = await store.due_deliveries(epoch, limit=9)
+        await store.purge("old")
+        left = await store.due_deliveries(epoch, limit=9)
+        await store.close()
+
+        assert after == before
+        assert {delivery.kind for delivery in due} == {"job.cancelled", "model_ready"}
+        assert [delivery.kind for delivery in left] == ["model_ready"]
+
+
+def undo_0003(connection: Connection) -> None:
+    """The schema as it was before."""
+    schema = Operations(MigrationContext.configure(connection))
+    for table in ("addresses", "announced"):
+        schema.drop_table(table)
+    with schema.batch_alter_table("deliveries") as deliveries:
+        deliveries.drop_column("body")
+        deliveries.alter_column("job_id", existing_type=Text, nullable=False)
 
 
 class TestDamagedRows:

@@ -37,11 +37,10 @@ from serve_app.jobs.rendering import segment_object
 from serve_app.testing import FakeClock
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import TranscriptionFinished, TranscriptWarning, WarningCode
-from tests.service.jobs.stores import ALICE, BOB, Opened, cancelled_at, new_job
+from tests.service.jobs.stores import ALICE, BOB, HOOK, Opened, cancelled_at, new_job
 from tests.unit.jobs.examples import MEDIA, chunk
 
 LEASE_S = 30.0
-HOOK = "https://example.org/hook"
 END = TranscriptionFinished(61.5, "en", 0.9, (TranscriptWarning(WarningCode.REPETITION, "Again.", 1.0, 2.0),), 60.0, 1)
 BROKEN = JobError("invalid_audio", "Not audio.")
 AT_ONCE = timedelta(0)
@@ -100,6 +99,14 @@ class TestSubmit:
             await store.submit(new_job("b", idempotency=Idempotency("k", "g")))
         with pytest.raises(JobNotFound):
             await store.get("b")
+
+    async def test_key_is_known_to_its_owner_while_its_job_is_there(self, store: JobStore) -> None:
+        await store.submit(new_job("a", idempotency=Idempotency("key", "f1")))
+        known = [await store.was_submitted(key, owner) for key, owner in (("key", ALICE), ("key", BOB), ("k", ALICE))]
+        await store.purge("a")
+
+        assert known == [True, False, False]
+        assert not await store.was_submitted("key", ALICE)
 
     async def test_keys_of_one_owner_are_invisible_to_another(self, store: JobStore) -> None:
         await store.submit(new_job("a", idempotency=Idempotency("k", "f")))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
 import httpx
@@ -10,13 +10,15 @@ import pytest
 
 from serve_app.errors import CoordinatorUnavailable, StoreUnavailable, Superseded
 from serve_app.jobs.coordinator import Coordinator, Parts
-from serve_app.jobs.job import Lease, Status
+from serve_app.jobs.job import Announcement, Lease, News, Status
 from serve_app.jobs.protocols import JobStore
 from serve_app.settings import WebhookSettings
 from serve_app.testing.jobs import InMemoryJobStore
 from tests.unit.jobs.coordination import House, ScriptedRunner, Shared, settled
+from tests.unit.jobs.examples import NOON
 
 DAMAGED = "The job store is damaged."
+READY = Announcement(News.MODEL_READY, "tiny.en", "ready", "loaded", NOON)
 
 
 def accept(request: httpx.Request) -> httpx.Response:
@@ -27,6 +29,9 @@ def coordinator(
     house: House,
     open_store: Callable[[], Awaitable[JobStore]] | None = None,
     receive: Callable[[httpx.Request], httpx.Response] = accept,
+    *,
+    tells_of_models: bool = False,
+    announcements: Callable[[], AsyncGenerator[Announcement, None]] | None = None,
 ) -> Coordinator:
     async def at_once() -> JobStore:
         return house.store
@@ -37,13 +42,40 @@ def coordinator(
             media=house.media,
             runner=ScriptedRunner(),
             settings=house.settings,
-            webhooks=WebhookSettings(),
+            webhooks=WebhookSettings(lifecycle_webhooks=tells_of_models),
             webhook_secret=None,
             client=httpx.AsyncClient(transport=httpx.MockTransport(receive)),
             clock=house.clock.utc,
             open_again_s=0.001,
+            announcements=announcements or ready_at_once,
         )
     )
+
+
+async def ready_at_once() -> AsyncGenerator[Announcement, None]:
+    yield READY
+
+
+async def told_of_models(house: House, *, tells_of_models: bool) -> list[dict[str, Any]]:
+    """What an address hears that was given before a model became ready."""
+    came, given = list[dict[str, Any]](), asyncio.Event()
+
+    def receive(request: httpx.Request) -> httpx.Response:
+        came.append(json.loads(request.content))
+        return httpx.Response(204)
+
+    async def ready_once_given() -> AsyncGenerator[Announcement, None]:
+        await given.wait()
+        yield READY
+
+    subject = coordinator(house, receive=receive, tells_of_models=tells_of_models, announcements=ready_once_given)
+    subject.start()
+    await settled()
+    await subject.jobs.submit(await house.new_job(webhook_url="https://example.org/hook"))
+    given.set()
+    await settled()
+    await subject.close()
+    return came
 
 
 async def test_coordinator_dispatches_from_its_start_to_its_close() -> None:
@@ -118,6 +150,41 @@ async def test_end_of_a_job_is_delivered_as_the_job_object() -> None:
     await subject.close()
 
     assert [(job["id"], job["status"]) for job in came] == [(new.job_id, "cancelled")]
+
+
+async def test_address_that_was_given_is_told_of_models() -> None:
+    (told,) = await told_of_models(House(), tells_of_models=True)
+
+    assert (told["type"], told["model"], told["at"]) == ("model_ready", "tiny.en", "2026-05-05T12:00:00Z")
+
+
+async def test_nobody_is_told_of_models_unless_the_settings_say_so() -> None:
+    assert await told_of_models(House(), tells_of_models=False) == []
+
+
+async def test_zero_retention_keeps_no_addresses_and_tells_nobody_of_models() -> None:
+    assert await told_of_models(House(zero_retention=True), tells_of_models=True) == []
+
+
+async def test_announcement_that_the_store_refuses_is_made_later() -> None:
+    class Refusing(InMemoryJobStore):
+        refusals = 2
+
+        async def announce(self, announcement: Announcement, epoch: int) -> bool:
+            self.refusals -= 1
+            if self.refusals >= 0:
+                raise StoreUnavailable(DAMAGED)
+            said.set()
+            return await super().announce(announcement, epoch)
+
+    said = asyncio.Event()
+    subject = coordinator(House(Shared(Refusing)), tells_of_models=True)
+    subject.start()
+    async with asyncio.timeout(5):
+        await said.wait()
+
+    subject.check()
+    await subject.close()
 
 
 async def test_coordinator_that_was_superseded_still_answers_and_counts_as_healthy() -> None:

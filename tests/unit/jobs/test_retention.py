@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from serve_app.errors import JobNotFound, MediaUnavailable
-from serve_app.jobs.job import DeliveryStatus
+from serve_app.jobs.job import Announcement, DeliveryStatus, News
 from serve_app.jobs.retention import AT_ONCE, GRACE_S, ORPHAN_S
 from serve_app.testing import FakeClock, InMemoryJobStore, InMemoryMediaStore
 from serve_app.transcript.protocols import StoredMedia
 from tests.unit.jobs.coordination import House, Shared, settled
+from tests.unit.jobs.examples import NOON
 
 DAY_S = 86_400.0
 STUCK = "memory/1"
@@ -160,6 +161,28 @@ async def test_old_jobs_go_with_all_that_belongs_to_them() -> None:
     assert house.media.files == {}
     with pytest.raises(JobNotFound):
         await house.store.get(job_id)
+
+
+async def announced(house: House) -> int:
+    """An announcement to one address; how many deliveries of it there are after tidying."""
+    epoch = await house.store.take_over()
+    await house.store.submit(await house.new_job(webhook_url="https://example.org/", tells_of_models=True))
+    await house.store.announce(Announcement(News.MODEL_READY, "tiny.en", "ready", "loaded", NOON), epoch)
+    await house.retention.forget_announcements()
+    return len(await house.store.due_deliveries(epoch, limit=9))
+
+
+async def test_announcements_are_kept_as_long_as_jobs() -> None:
+    house = House(keep_jobs_s=60)
+    at_first = await announced(house)
+    house.clock.advance(60)
+    await house.retention.forget_announcements()
+
+    assert (at_first, await house.store.due_deliveries(1, limit=9)) == (1, [])
+
+
+async def test_zero_retention_forgets_who_was_to_be_told_of_models() -> None:
+    assert await announced(House(zero_retention=True)) == 0
 
 
 async def test_result_stays_readable_without_zero_retention() -> None:

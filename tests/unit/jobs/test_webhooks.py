@@ -17,7 +17,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from serve_app.errors import JobNotFound, StoreUnavailable, Superseded
 from serve_app.jobs.hub import Hub
-from serve_app.jobs.job import Delivery, DeliveryStatus, NewJob
+from serve_app.jobs.job import Announcement, Delivery, DeliveryStatus, NewJob, News
 from serve_app.jobs.webhooks import MOST_NEW, Deliverer, Outcome, attempted
 from serve_app.settings import WebhookSettings
 from serve_app.testing import FakeClock, InMemoryJobStore
@@ -27,6 +27,7 @@ from tests.unit.jobs.examples import MEDIA, NOON, OPTIONS
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 URL = "https://hooks.example/path?token=hidden"
 PENDING = Delivery("msg_1", "job", URL, "job.done", DeliveryStatus.PENDING, NOON, next_attempt_at=NOON)
+READY = Announcement(News.MODEL_READY, "tiny.en", "ready", "loaded", NOON)
 
 Handler = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
@@ -82,6 +83,12 @@ class Post:
         await self.store.submit(NewJob(job_id, "", MEDIA, OPTIONS, webhook_url=url))
         await self.store.cancel(job_id)
         return job_id
+
+    async def announced(self, url: str = URL) -> None:
+        """An announcement that is to be told to one address."""
+        self.epoch = self.epoch or await self.store.take_over()
+        await self.store.submit(NewJob(str(uuid.uuid4()), "", MEDIA, OPTIONS, webhook_url=url, tells_of_models=True))
+        await self.store.announce(READY, self.epoch)
 
     async def deliver(self) -> int:
         begun = await self.deliverer.deliver_due(self.epoch)
@@ -216,6 +223,38 @@ async def test_what_is_given_up_is_logged_without_the_secrets_of_its_url(caplog:
     assert f"of job {job_id} to hooks.example is given up after 6 attempts: answered 500" in record.getMessage()
     assert "hidden" not in caplog.text
     assert "Grüße" not in caplog.text
+
+
+async def test_announcement_is_posted_and_signed_as_it_was_made() -> None:
+    clock = FakeClock((datetime.now(UTC) - datetime(2026, 1, 1, tzinfo=UTC)).total_seconds())
+    async with posting(secret=SECRET, clock=clock) as post:
+        await post.announced()
+        assert [await post.deliver(), await post.deliver()] == [1, 0]
+
+    (request,) = post.heard
+    assert Webhook(SECRET).verify(request.content, dict(request.headers)) == {
+        "type": "model_ready",
+        "model": "tiny.en",
+        "state": "ready",
+        "reason": "loaded",
+        "at": "2026-05-05T12:00:00Z",
+    }
+
+
+async def test_announcement_is_tried_again_and_given_up_as_others_are(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="serve_app")
+    async with posting(statuses=[500]) as post:
+        await post.announced()
+        begun = []
+        for wait_s in (1, 2, 4, 8, 16, 32):
+            begun.append(await post.deliver())
+            post.clock.advance(wait_s)
+        assert await post.deliver() == 0
+
+    assert begun == [1] * 6
+    (record,) = caplog.records
+    assert "of model_ready to hooks.example is given up after 6 attempts: answered 500" in record.getMessage()
+    assert "hidden" not in caplog.text
 
 
 async def test_one_that_was_given_up_can_be_sent_again_under_its_id() -> None:
