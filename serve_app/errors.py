@@ -16,6 +16,7 @@ Every error that the service raises on purpose. None knows HTTP; `api/problems.p
     │   ├── ModelLoadFailed
     │   ├── ModelNotReady
     │   ├── OutOfMemory
+    │   ├── InsufficientMemory
     │   ├── PullFailed
     │   └── ModelInUse
     ├── AccessError
@@ -128,6 +129,12 @@ class OutOfMemory(ModelError):
     """There is no room for the model now."""
 
     code = "out_of_memory"
+
+
+class InsufficientMemory(ModelError):
+    """The device is too small for a chunk, and trying again will not help."""
+
+    code = "insufficient_memory"
 
 
 class PullFailed(ModelError):

@@ -42,6 +42,7 @@ PROBLEMS: Mapping[type[errors.RayscribeError], Problem] = {
     errors.ModelNotReady: Problem(503, SERVER, param="model", retry=True),
     errors.OutOfMemory: Problem(503, SERVER, param="model", retry=True),
     errors.ModelLoadFailed: Problem(500, SERVER, param="model", headers=NEVER_RETRY),
+    errors.InsufficientMemory: Problem(500, SERVER, param="model", headers=NEVER_RETRY),
     errors.PullFailed: Problem(502, SERVER, param="model", retry=True),
     errors.ModelInUse: Problem(409, INVALID, param="model", retry=True),
     errors.JobNotFound: Problem(404, INVALID),

@@ -58,7 +58,7 @@ class NvmlGpu(Gpu):
 
     `ours_bytes` is what the driver lists for this process. Where it lists no process of ours (a container has process numbers
     of its own) it is by how much the used memory of the device has grown since it was first asked: then what others take
-    or give back meanwhile counts as ours.
+    or give back meanwhile counts as ours, and `is_ours_listed` is false.
 
     After an error NVML is opened anew at the next question, so a GPU or driver that comes back is found again.
 
@@ -114,7 +114,8 @@ class NvmlGpu(Gpu):
 
     def _memory(self, handle: Any) -> GpuMemory:
         info = pynvml.nvmlDeviceGetMemoryInfo(handle)
-        return GpuMemory(info.total, info.free, self._ours(handle, info.used))
+        ours_bytes = self._ours(handle, info.used)
+        return GpuMemory(info.total, info.free, ours_bytes, is_ours_listed=self._listed)
 
     def _ours(self, handle: Any, used_bytes: int) -> int:
         if self._used_at_first is None:

@@ -12,18 +12,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from serve_app.engine.models import LoadedModel, Loader
+from serve_app.engine.meter import Meter
+from serve_app.engine.models import LoadedModel, Loader, is_device_fault
 from serve_app.engine.porter import Porter
 from serve_app.engine.reports import Reports
 from serve_app.engine.resident import Action, Grant, Refuse, Ticket
 from serve_app.engine.residents import Residents
 from serve_app.engine.weights import Weights
-from serve_app.errors import OutOfMemory, RayscribeError, RecognizerUnavailable
+from serve_app.errors import InsufficientMemory, OutOfMemory, RayscribeError, RecognizerUnavailable
 from serve_app.models.protocols import Gpu
 from serve_app.models.types import GpuMemory, ModelSnapshot, Reason, ReplicaReport, UnloadOrder
 from serve_app.settings.lifecycle import LifecycleSettings
 
 T = TypeVar("T")
+
+MOST_TRIES = 3
+"""Of a chunk that runs out of memory alone in its batch: after these it will not help to load its model once more."""
 
 
 def _utc_now() -> datetime:
@@ -50,7 +54,7 @@ class ModelKeeper:
         gpu: The device, if its memory can be asked.
         on_gpu: Whether models run on a GPU; None: if there is `gpu`.
         replica_id: In reports.
-        executor: Where loads and all else that blocks is done; None makes one.
+        executor: Where loads and all else that blocks is done; None makes one, and another for questions to the GPU.
         now: A clock in seconds.
         utc: The same as an instant; asked once.
         sleep: Waits for seconds of that clock.
@@ -74,13 +78,14 @@ class ModelKeeper:
         self._residents = Residents(settings, on_gpu=self._on_gpu)
         self._weights = Weights(loader, gpu)
         self._reports = Reports(replica_id, utc(), now())
+        meter = Meter(gpu, executor) if gpu is not None else None
         # Eight, because a load may be a download, and must not keep others from being freed.
         executor = executor or ThreadPoolExecutor(max_workers=8, thread_name_prefix="models")
         self._porter = Porter(
             self._residents,
             self._weights,
             executor,
-            gpu=gpu,
+            meter=meter,
             on_gpu=self._on_gpu,
             residue_bytes=settings.unload_residue_bytes,
             now=now,
@@ -95,8 +100,8 @@ class ModelKeeper:
 
     @property
     def must_recycle(self) -> bool:
-        """Memory that was freed did not come back, so the process is to be replaced."""
-        return self._porter.found_residue
+        """Memory that was freed did not come back, or the GPU has failed, so the process is to be replaced."""
+        return self._porter.must_recycle
 
     @property
     def changed(self) -> asyncio.Event:
@@ -112,9 +117,9 @@ class ModelKeeper:
             transcription: When the model drains, transcriptions that had it go on.
 
         Raises:
-            ModelLoadFailed, PullFailed, OutOfMemory: It cannot be loaded here. Where others hold the GPU's memory it is waited for.
+            ModelLoadFailed, PullFailed: It cannot be loaded here. Where others hold the GPU's memory it is waited for.
             ModelNotReady: It was unloaded by force, also while the context is open.
-            RecognizerUnavailable: The keeper is closed.
+            RecognizerUnavailable: The keeper is closed, or the GPU has failed.
         """
         async with self._asking(model_id, Reason.REQUEST, transcription) as caller:
             yield await caller.model
@@ -124,25 +129,39 @@ class ModelKeeper:
         Work with a model; when the GPU's memory runs out, again as soon as the model could be loaded again.
 
         Raises:
-            ModelLoadFailed, PullFailed, OutOfMemory, ModelNotReady, RecognizerUnavailable: As `lease`.
-            Exception: Whatever `work` raises.
+            ModelLoadFailed, PullFailed, ModelNotReady, RecognizerUnavailable: As `lease`.
+            InsufficientMemory: The device's memory ran out each time.
+            Exception: Whatever else `work` raises.
         """
+        tries = 0
         while True:
             async with self._asking(model_id, Reason.REQUEST, transcription) as caller:
                 model = await caller.model
                 try:
                     return await work(model)
                 except OutOfMemory as error:
-                    if not self._on_gpu or self._residents[model_id].on_cpu:
-                        raise
-                    self._residents.ran_out_of_memory(caller.ticket, error.message, self._now())
+                    tries += 1
+                    if tries == MOST_TRIES:
+                        raise _too_large(model_id, error) from error
+                    if self._on_gpu and not self._residents[model_id].on_cpu:
+                        self._residents.ran_out_of_memory(caller.ticket, error.message, self._now())
 
     @contextmanager
     def at_work(self, model_id: str) -> Iterator[None]:
-        """Keep the weights for a batch, which runs to its end also when all who asked for it have gone."""
+        """
+        Keep the weights for a batch, which runs to its end also when all who asked for it have gone.
+
+        Raises:
+            RecognizerUnavailable: The GPU failed in it; another process may do it.
+        """
         self._residents.begin_work(model_id)
         try:
             yield
+        except RuntimeError as error:
+            if not is_device_fault(error):
+                raise
+            self._porter.give_up(str(error))
+            raise RecognizerUnavailable(f"The GPU failed while it worked on this audio: {error}") from error
         finally:
             self._residents.end_work(model_id, self._now())
             self._turn()
@@ -153,7 +172,7 @@ class ModelKeeper:
         Load a model, and keep idleness away from it for as long as the context is open.
 
         Raises:
-            ModelLoadFailed, PullFailed, OutOfMemory, RecognizerUnavailable: As `lease`.
+            ModelLoadFailed, PullFailed, RecognizerUnavailable: As `lease`.
             ModelNotReady: It was unloaded before it was loaded.
         """
         async with self._asking(model_id, cause, holds=True) as caller:
@@ -165,7 +184,7 @@ class ModelKeeper:
         Load models before they are needed, side by side.
 
         Raises:
-            ModelLoadFailed, PullFailed, OutOfMemory, RecognizerUnavailable: As `lease`.
+            ModelLoadFailed, PullFailed, RecognizerUnavailable: As `lease`.
         """
         await asyncio.gather(*(_enter(self.hold(model_id, Reason.PRELOAD)) for model_id in model_ids))
 
@@ -262,6 +281,13 @@ class ModelKeeper:
         await self._sleep(max(0.0, due - self._now()))
         self._alarm, self._alarm_at = None, None
         self._turn()
+
+
+def _too_large(model_id: str, error: OutOfMemory) -> InsufficientMemory:
+    return InsufficientMemory(
+        f"{model_id} ran out of memory with one chunk, {MOST_TRIES} times: ask for a smaller beam_size, or for a smaller model."
+        f" ({error.message})"
+    )
 
 
 def _is_cancelled_besides(task: asyncio.Task[Any] | None) -> bool:

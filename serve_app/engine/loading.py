@@ -19,9 +19,9 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from serve_app.engine.decoding import PassKey, Utterance, decode
 from serve_app.engine.devices import Placement, Room, choose_placement
 from serve_app.engine.features import extract, window_for
-from serve_app.engine.models import ENGLISH, LoadedModel, Loader, is_out_of_memory
+from serve_app.engine.models import ENGLISH, LoadedModel, Loader, is_device_fault, is_out_of_memory
 from serve_app.engine.vram import VramNeeds
-from serve_app.errors import GpuLost, ModelLoadFailed, OutOfMemory
+from serve_app.errors import GpuLost, ModelLoadFailed, OutOfMemory, RecognizerUnavailable
 from serve_app.models.protocols import Gpu
 from serve_app.models.sources import ModelFiles, find_model
 from serve_app.settings import ComputeType, Device, ModelSettings
@@ -131,6 +131,7 @@ def load_model(model_id: str, files: ModelFiles, placement: Placement, batches_a
     Raises:
         ModelLoadFailed: The files are damaged or are no Whisper model, or the device lacks a library.
         OutOfMemory: The device has no room for it.
+        RecognizerUnavailable: The device has failed; another process may load it.
     """
     try:
         model = _read(model_id, files, placement, batches_at_once)
@@ -164,7 +165,7 @@ def from_host_memory(model_id: str, model: LoadedModel) -> None:
     Bring weights back to the GPU, and decode once.
 
     Raises:
-        ModelLoadFailed, OutOfMemory: As `load_model`.
+        ModelLoadFailed, OutOfMemory, RecognizerUnavailable: As `load_model`.
     """
     try:
         model.whisper.load_model()
@@ -185,6 +186,8 @@ def warm_up(model: LoadedModel) -> None:
 def _load_error(model_id: str, error: Exception) -> Exception:
     if is_out_of_memory(error):
         return OutOfMemory(f"There is no room for {model_id} in the device's memory: {error}")
+    if is_device_fault(error):
+        return RecognizerUnavailable(f"The GPU failed while {model_id} was loaded: {error}")
     missing = _LIBRARY.search(str(error))
     if missing:
         return ModelLoadFailed(

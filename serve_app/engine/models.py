@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -15,6 +16,12 @@ from serve_app.models.types import PlacementChoice
 from serve_app.transcript.types import Engine, Task
 
 ENGLISH = "en"
+
+_NO_MEMORY = re.compile(r"out of memory|_ALLOC_FAILED")
+_FAULT = re.compile(r"\b(CUDA|cuBLAS|cuDNN) failed with|unspecified launch failure")
+_UNSUITED = re.compile(
+    r"invalid device function|no kernel image|PTX|driver version|no CUDA-capable device|_NOT_SUPPORTED|_MISMATCH"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +71,17 @@ class LoadedModel:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """CTranslate2 raises RuntimeError for everything; only its words tell."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error)
+    return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
+
+
+def is_device_fault(error: BaseException) -> bool:
+    """
+    Whether CUDA failed as only a new process may mend it: after most of its errors, each further call of this one fails.
+
+    Not if it lacks memory, nor if device, driver and CTranslate2 do not suit one another, which a new process would meet too.
+    """
+    words = str(error)
+    return _FAULT.search(words) is not None and not is_out_of_memory(error) and not _UNSUITED.search(words)
 
 
 class Loader(Protocol):
@@ -89,6 +106,7 @@ class Loader(Protocol):
         Raises:
             ModelLoadFailed: It cannot be loaded here; says what to do.
             OutOfMemory: The device has no room for it.
+            RecognizerUnavailable: The device has failed, and the process is to be replaced.
         """
         ...
 

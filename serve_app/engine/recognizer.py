@@ -110,9 +110,9 @@ class BatchingRecognizer:
             ModelNotFound: The model id is not in the catalogue.
             ModelLoadFailed: The model cannot be loaded here, with what to do about it.
             ModelNotReady: The model was unloaded by force.
-            OutOfMemory: There is no GPU, and the machine has no memory for the model or the chunk.
+            InsufficientMemory: The device is too small for this chunk.
             UnsupportedLanguage: The model cannot do the language or the task.
-            RecognizerUnavailable: The recogniser is closed.
+            RecognizerUnavailable: The recogniser is closed, or the GPU has failed.
             ValueError: The chunk is longer than 30 s.
         """
         model_id = request.options.model_id
@@ -125,7 +125,7 @@ class BatchingRecognizer:
         Load models before they are needed, side by side.
 
         Raises:
-            ModelNotFound, ModelLoadFailed, OutOfMemory: As `recognize`.
+            ModelNotFound, ModelLoadFailed, RecognizerUnavailable: As `recognize`.
         """
         for model_id in model_ids:
             self._check(model_id)

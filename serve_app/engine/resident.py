@@ -119,7 +119,8 @@ class Resident:
         heard: Transcriptions that used it → when last.
         on_cpu: It takes no GPU memory, because there was none.
         failure: Why it cannot be loaded, or what it waits for.
-        before_bytes, loaded_bytes, after_bytes: As in `VramUse`.
+        need_bytes, before_bytes, loaded_bytes, after_bytes: As in `VramUse`.
+        is_weighed: `need_bytes` is what the next load needs; if not, what the last one needed.
     """
 
     model_id: str
@@ -140,6 +141,7 @@ class Resident:
     has_failed: bool = False
     failure: str | None = None
     need_bytes: int | None = None
+    is_weighed: bool = False
     before_bytes: int | None = None
     loaded_bytes: int | None = None
     after_bytes: int | None = None

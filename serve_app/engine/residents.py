@@ -103,7 +103,7 @@ class Residents:
     def weighed(self, model_id: str, need_bytes: int, now: float) -> None:
         """A Weigh has ended."""
         resident = self._roster[model_id]
-        resident.phase, resident.need_bytes = Phase.ABSENT, need_bytes
+        resident.phase, resident.need_bytes, resident.is_weighed = Phase.ABSENT, need_bytes, True
         self._roster.show(resident, Reason.UNLOAD, now)  # which it is only if an unload came between
 
     def loaded(
@@ -140,7 +140,7 @@ class Residents:
         resident = self._roster[model_id]
         self._wishes.device_changed()
         resident.forget_load()
-        resident.need_bytes = None  # its files may be others by then
+        resident.is_weighed = False  # its files may be others by then
         self._roster.fail(resident, error, now)
 
     def found_no_room(self, model_id: str, why: str, now: float) -> None:
@@ -152,7 +152,7 @@ class Residents:
             self._roster.show(resident, resident.leaves_for, now)
             return
         self._roster.wait(resident, why, now)
-        self._roster.evict_one_for(resident, now)
+        self._roster.evict_one_for(resident, now, spares_pinned=not resident.has_chunks_waiting)
 
     def ran_out_of_memory(self, ticket: Ticket, why: str, now: float) -> None:
         """A batch of one chunk ran out of GPU memory: its model is freed, and loaded again when there is more."""
@@ -181,6 +181,7 @@ class Residents:
         resident = self._roster[model_id]
         self._wishes.device_changed()
         resident.forget_load()
+        resident.is_weighed = False  # the next load chooses the number type by the memory of then
         resident.after_bytes = after_bytes
         for other in self._roster.others(resident):
             if other.retry_at is not None:

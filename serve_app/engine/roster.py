@@ -6,7 +6,19 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from serve_app.engine.resident import Action, Drain, Free, Grant, Load, Park, Phase, Refuse, Resident, Ticket
+from serve_app.engine.resident import (
+    DRAIN_QUIET_S,
+    Action,
+    Drain,
+    Free,
+    Grant,
+    Load,
+    Park,
+    Phase,
+    Refuse,
+    Resident,
+    Ticket,
+)
 from serve_app.errors import RayscribeError
 from serve_app.models.types import ModelState, Reason
 from serve_app.settings.lifecycle import LifecycleSettings
@@ -63,11 +75,14 @@ class Roster:
         """When idleness takes a model off the GPU; infinite: never."""
         if not self.on_gpu or resident.on_cpu or resident.phase is not Phase.READY or not _may_idle(resident):
             return math.inf
-        return resident.idle_since + self.settings.parks_after_s
+        return resident.idle_since + max(self.settings.parks_after_s, DRAIN_QUIET_S)
 
     def unloads_at(self, resident: Resident) -> float:
         """When idleness frees a model; infinite: never."""
-        return resident.idle_since + self.settings.unloads_after_s if _may_idle(resident) else math.inf
+        if not _may_idle(resident):
+            return math.inf
+        # Between two chunks of one transcription nobody has the model.
+        return resident.idle_since + max(self.settings.unloads_after_s, DRAIN_QUIET_S)
 
     def grant(self, ticket: Ticket, now: float) -> None:
         resident = self[ticket.model_id]
@@ -126,9 +141,11 @@ class Roster:
         self.refuse(resident, error)
         self.show(resident, Reason.ERROR, now)
 
-    def evict_one_for(self, resident: Resident, now: float) -> None:
+    def evict_one_for(self, resident: Resident, now: float, *, spares_pinned: bool = False) -> None:
         """Make room for a model that ran out of memory, as it seems because its need was estimated too low."""
         idle = [other for other in self.others(resident) if other.is_idle and other.device_bytes]
+        if spares_pinned:
+            idle = [other for other in idle if not other.is_pinned]
         if idle and not self.settings.cpu_fallback:
             self.free(min(idle, key=lambda other: (other.is_pinned, other.idle_since)), Reason.EVICTED, now)
 

@@ -11,6 +11,7 @@ from serve_app.engine.loading import from_host_memory, to_host_memory
 from serve_app.engine.models import LoadedModel, Loader
 from serve_app.errors import GpuLost
 from serve_app.models.protocols import Gpu
+from serve_app.models.types import GpuMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Weights:
         self._lock = threading.Lock()
         self._running = 0
         self._begun = 0
-        self._at_first_bytes: int | None = None
+        self._at_first: GpuMemory | None = None
 
     def __getitem__(self, model_id: str) -> LoadedModel:
         return self._models[model_id]
@@ -55,12 +56,12 @@ class Weights:
         Bring a model to the device, from host memory if it is parked there.
 
         Raises:
-            ModelLoadFailed, OutOfMemory: As `Loader.load`; the model is then gone.
+            ModelLoadFailed, OutOfMemory, RecognizerUnavailable: As `Loader.load`; the model is then gone.
         """
         with self._measuring() as alone:
-            before = self._held_bytes()
-            if self._at_first_bytes is None:
-                self._at_first_bytes = before
+            before = self._memory()
+            if self._at_first is None:
+                self._at_first = before
             known = self._models.pop(model_id, None)
             if known is not None and parked:
                 from_host_memory(model_id, known)
@@ -68,33 +69,35 @@ class Weights:
                 del known  # parked weights, if the GPU has no room to take them back
                 known = self._loader.load(model_id, on_cpu=on_cpu)
             self._models[model_id] = known
-            held = self._held_bytes()
+            held = self._memory()
         if on_cpu or before is None or held is None or not alone:
             return Loaded()
-        need = self._loader.measured(model_id, held - before) if held > before and not parked else None
-        return Loaded(before, held, need)
+        taken_bytes = held.ours_bytes - _held_before(before, held)
+        is_measured = held.is_ours_listed and taken_bytes > 0 and not parked
+        need = self._loader.measured(model_id, taken_bytes) if is_measured else None
+        return Loaded(_held_before(before, held), held.ours_bytes, need)
 
     def park(self, model_id: str) -> None:
         """Take a model to host memory."""
         to_host_memory(self._models[model_id])
 
-    def free(self, model_id: str) -> int | None:
-        """Drop a model; gives what the process holds of the GPU then, in bytes, if it is known."""
+    def free(self, model_id: str) -> GpuMemory | None:
+        """Drop a model; gives the GPU's memory afterwards, if it is known."""
         with self._measuring():
             # At once, whoever still has a reference.
             self._models.pop(model_id).whisper.unload_model()
-            return self._held_bytes()
+            return self._memory()
 
     def clear(self) -> None:
         """Drop all."""
         while self._models:
             self._models.popitem()[1].whisper.unload_model()
 
-    def residue_bytes(self, after_bytes: int | None) -> int:
-        """What stayed behind of all models, if none is left; `after_bytes` as `free` gave it."""
-        if self._models or after_bytes is None or self._at_first_bytes is None:
+    def residue_bytes(self, after: GpuMemory | None) -> int:
+        """What stayed behind of all models, if none is left and the driver says so; `after` as `free` gave it."""
+        if self._models or after is None or self._at_first is None or not after.is_ours_listed:
             return 0
-        return after_bytes - self._at_first_bytes
+        return after.ours_bytes - _held_before(self._at_first, after)
 
     @contextmanager
     def _measuring(self) -> Iterator[list[bool]]:
@@ -112,10 +115,15 @@ class Weights:
                 if is_alone and mine == self._begun:
                     alone.append(True)
 
-    def _held_bytes(self) -> int | None:
+    def _memory(self) -> GpuMemory | None:
         if self._gpu is None:
             return None
         try:
-            return self._gpu.memory().ours_bytes
+            return self._gpu.memory()
         except GpuLost:
             return None
+
+
+def _held_before(before: GpuMemory, after: GpuMemory) -> int:
+    """What the process held in bytes; a process that the driver lists only later has used no GPU until then."""
+    return before.ours_bytes if before.is_ours_listed or not after.is_ours_listed else 0

@@ -51,11 +51,11 @@ class Wishes:
         self.switch_at = math.inf
         due = self._due(now)
         for resident in due:
-            if resident.need_bytes is None:
-                resident.phase, resident.wanted = Phase.WEIGHING, True
+            if not resident.is_weighed:
+                resident.phase, resident.wanted, resident.retry_at = Phase.WEIGHING, True, None
                 self._roster.actions.append(Weigh(resident.model_id))
         for resident in due:
-            if resident.need_bytes is None:
+            if not resident.is_weighed:
                 continue
             if self._is_on_gpu(resident) and memory is None:
                 self._ask_memory()
@@ -90,6 +90,8 @@ class Wishes:
             self._roster.load(resident, now)
             return True
         plan = make_room(short, others)
+        if not resident.has_chunks_waiting and any(other.is_pinned for other in plan.free):
+            return True  # two that only keep a model would take the place from each other for ever
         if plan.is_enough:
             self._carry_out(plan, resident, now)
             return False

@@ -49,11 +49,18 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GpuMemory:
-    """Memory of the device that a replica runs on, in bytes, as NVML tells it: other processes count."""
+    """
+    Memory of the device that a replica runs on, in bytes, as NVML tells it: other processes count.
+
+    Attributes:
+        ours_bytes: Used by the process that asks.
+        is_ours_listed: The driver says so; if not, it is a guess that others' use is part of.
+    """
 
     total_bytes: int
     free_bytes: int
-    ours_bytes: int  # used by the process that asks
+    ours_bytes: int
+    is_ours_listed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ class LifecycleSettings(Section):
     """
     Models in memory, and the idle ladder: parked, then unloaded, then no replica at all.
 
-    Each step of the ladder counts from the last use: -1 is never, 0 at once.
+    Each step of the ladder counts from the last use: -1 is never, 0 at once, which is after a second: between two chunks of one
+    transcription nobody uses its model.
     """
 
     max_models: Count = 2

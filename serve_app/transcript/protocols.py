@@ -56,6 +56,7 @@ class Recognizer(Protocol):
         Raises:
             ModelNotFound: The model id is not in the catalogue.
             ModelLoadFailed: The model cannot be loaded here, with what to do about it.
+            InsufficientMemory: The device is too small for this chunk.
             UnsupportedLanguage: The model cannot do the language or the task.
             RecognizerUnavailable: The process that worked on it died, and so did its retries.
         """

@@ -185,6 +185,12 @@ FAILURES: list[tuple[errors.RayscribeError, int, tuple[str, str | None, str], di
     (errors.ModelNotReady("x"), 503, ("server_error", "model", "model_not_ready"), {"retry-after": "1"}),
     (errors.OutOfMemory("x"), 503, ("server_error", "model", "out_of_memory"), {"retry-after": "1"}),
     (errors.ModelLoadFailed("x"), 500, ("server_error", "model", "model_load_failed"), {"x-should-retry": "false"}),
+    (
+        errors.InsufficientMemory("x"),
+        500,
+        ("server_error", "model", "insufficient_memory"),
+        {"x-should-retry": "false"},
+    ),
     (errors.RecognizerUnavailable("x"), 503, ("server_error", None, "recognizer_unavailable"), {"retry-after": "1"}),
     (errors.ConfigError("x"), 500, ("server_error", None, "internal_error"), {}),
 ]

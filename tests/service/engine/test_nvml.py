@@ -88,7 +88,7 @@ def test_memory_is_that_of_the_device_and_of_our_process(start: Start) -> None:
     machine = start()
     machine.now(used=3 * GIB, ours=GIB)
 
-    assert machine.ask() == {"total_bytes": 8 * GIB, "free_bytes": 5 * GIB, "ours_bytes": GIB}
+    assert machine.ask() == {"total_bytes": 8 * GIB, "free_bytes": 5 * GIB, "ours_bytes": GIB, "is_ours_listed": True}
 
 
 def test_a_process_that_is_no_longer_listed_holds_nothing(start: Start) -> None:
@@ -98,7 +98,7 @@ def test_a_process_that_is_no_longer_listed_holds_nothing(start: Start) -> None:
 
     machine.now(used=5 * GIB, ours=0)
 
-    assert machine.ask() == {"total_bytes": 8 * GIB, "free_bytes": 3 * GIB, "ours_bytes": 0}
+    assert machine.ask() == {"total_bytes": 8 * GIB, "free_bytes": 3 * GIB, "ours_bytes": 0, "is_ours_listed": True}
 
 
 @pytest.mark.parametrize("processes", [0, NOT_SUPPORTED], ids=["others are listed", "none is told"])
@@ -111,8 +111,13 @@ def test_where_our_process_is_not_listed_ours_is_the_growth_since_the_first_ques
 
     machine.now(used=4 * GIB)
 
-    assert first == {"total_bytes": 8 * GIB, "free_bytes": 7 * GIB, "ours_bytes": 0}
-    assert machine.ask() == {"total_bytes": 8 * GIB, "free_bytes": 4 * GIB, "ours_bytes": 3 * GIB}
+    assert first == {"total_bytes": 8 * GIB, "free_bytes": 7 * GIB, "ours_bytes": 0, "is_ours_listed": False}
+    assert machine.ask() == {
+        "total_bytes": 8 * GIB,
+        "free_bytes": 4 * GIB,
+        "ours_bytes": 3 * GIB,
+        "is_ours_listed": False,
+    }
 
 
 def test_a_lost_gpu_is_told_with_what_to_do_and_found_again_when_it_is_back(start: Start) -> None:
@@ -125,7 +130,7 @@ def test_a_lost_gpu_is_told_with_what_to_do_and_found_again_when_it_is_back(star
 
     assert lost
     assert "fell off the bus: look for Xid in `dmesg`" in lost["lost"]
-    assert machine.ask() == {"total_bytes": 8 * GIB, "free_bytes": 8 * GIB, "ours_bytes": 0}
+    assert machine.ask() == {"total_bytes": 8 * GIB, "free_bytes": 8 * GIB, "ours_bytes": 0, "is_ours_listed": False}
 
 
 def test_a_driver_that_is_loaded_later_is_found_then(start: Start) -> None:
@@ -137,7 +142,7 @@ def test_a_driver_that_is_loaded_later_is_found_then(start: Start) -> None:
 
     assert lost
     assert "`nvidia-smi` must work on the host first" in lost["lost"]
-    assert machine.ask() == {"total_bytes": 8 * GIB, "free_bytes": 8 * GIB, "ours_bytes": 0}
+    assert machine.ask() == {"total_bytes": 8 * GIB, "free_bytes": 8 * GIB, "ours_bytes": 0, "is_ours_listed": False}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, Future
@@ -12,7 +13,7 @@ import pytest
 
 from serve_app.engine.keeper import ModelKeeper
 from serve_app.engine.models import LoadedModel, Loader
-from serve_app.errors import ModelLoadFailed, ModelNotReady, OutOfMemory, RecognizerUnavailable
+from serve_app.errors import InsufficientMemory, ModelLoadFailed, ModelNotReady, OutOfMemory, RecognizerUnavailable
 from serve_app.models.types import ModelState, Reason, UnloadOrder, VramUse
 from serve_app.settings.lifecycle import LifecycleSettings
 from serve_app.testing import FakeClock, FakeSleep
@@ -30,6 +31,7 @@ class Whisper(StandInWhisper):
         self._gpu = gpu
         self._residue = residue
         self.unloaded = []
+        self.fails_to_unload = False
 
     def take(self) -> None:
         if self._gpu is not None:
@@ -37,6 +39,8 @@ class Whisper(StandInWhisper):
 
     def unload_model(self, to_cpu: bool = False) -> None:
         super().unload_model(to_cpu)
+        if self.fails_to_unload:
+            raise RuntimeError("CUDA failed with error unspecified launch failure")
         if self._gpu is not None:
             self._gpu.ours_bytes -= NEED - self._residue
 
@@ -328,15 +332,66 @@ async def test_work_that_runs_out_of_memory_is_done_when_there_is_more(gpu_repli
     assert tries[1] is not tries[0]
 
 
-async def test_without_a_gpu_work_that_runs_out_of_memory_fails(replica: Replica) -> None:
-    async def work(model: LoadedModel) -> None:
-        raise OutOfMemory("no memory")
+async def fit_nowhere(model: LoadedModel) -> None:
+    """A chunk that is too large for any memory."""
+    raise OutOfMemory("no memory")
 
-    working = asyncio.create_task(replica.keeper.use("a", work))
+
+async def test_work_that_runs_out_of_memory_whenever_its_model_was_loaded_ends(gpu_replica: Replica) -> None:
+    working = asyncio.create_task(gpu_replica.keeper.use("a", fit_nowhere))
+    await gpu_replica.steps.run()
+    for _ in range(2):
+        assert not working.done()
+        await gpu_replica.advance(30)
+
+    with pytest.raises(InsufficientMemory, match="smaller beam_size, or for a smaller model"):
+        await working
+    assert gpu_replica.loads.asked == ["a"] * 3
+    assert await gpu_replica.state() == ModelState.READY
+
+
+async def test_without_a_gpu_work_that_runs_out_of_memory_fails(replica: Replica) -> None:
+    working = asyncio.create_task(replica.keeper.use("a", fit_nowhere))
     await replica.steps.run()
 
-    with pytest.raises(OutOfMemory):
+    with pytest.raises(InsufficientMemory):
         await working
+    assert replica.loads.asked == ["a"]
+
+
+async def test_without_a_gpu_a_load_that_finds_no_memory_has_failed(replica: Replica) -> None:
+    replica.loads.errors.append(OutOfMemory("There is no room for a."))
+    caller = replica.ask()
+    await replica.steps.run()
+
+    with pytest.raises(ModelLoadFailed, match=r"no room for a\. Give the machine more memory"):
+        await caller.task
+
+
+async def test_a_model_that_cannot_be_freed_is_gone_and_the_process_replaced(replica: Replica) -> None:
+    caller = replica.ask()
+    await replica.steps.run()
+    assert caller.model is not None
+    caller.model.whisper.fails_to_unload = True
+    await caller.stop()
+
+    await replica.unload()
+
+    assert await replica.state() == ModelState.UNLOADED
+    assert replica.keeper.must_recycle
+    again = replica.ask()
+    await replica.steps.run()
+    await again.stop()
+
+
+async def test_a_device_that_fails_in_a_load_has_the_process_replaced(replica: Replica) -> None:
+    replica.loads.errors.append(RecognizerUnavailable("The GPU failed while a was loaded."))
+    caller = replica.ask()
+    await replica.steps.run()
+
+    with pytest.raises(RecognizerUnavailable, match="The GPU failed"):
+        await caller.task
+    assert replica.keeper.must_recycle
 
 
 async def test_a_load_that_finds_no_room_is_tried_again_until_it_does(gpu_replica: Replica) -> None:
@@ -398,6 +453,63 @@ async def test_memory_that_does_not_come_back_has_the_process_replaced(gpu_repli
     [report, _] = await asyncio.gather(gpu_replica.keeper.report(1), gpu_replica.steps.run())
     assert gpu_replica.keeper.must_recycle
     assert report.changes[-1].reason is Reason.RESIDUE
+
+
+async def test_what_the_driver_does_not_list_as_ours_is_shown_and_decides_nothing(gpu_replica: Replica) -> None:
+    assert gpu_replica.gpu is not None
+    gpu_replica.gpu.lists_us = False
+    caller = gpu_replica.ask()
+    await gpu_replica.steps.run()
+    await caller.stop()
+    gpu_replica.gpu.others_bytes = 2 * GIB
+
+    await gpu_replica.unload()
+
+    [shot] = gpu_replica.keeper.snapshot()
+    assert shot.vram == VramUse(NEED, before_bytes=0, loaded_bytes=NEED, after_bytes=2 * GIB)
+    assert not gpu_replica.keeper.must_recycle
+
+
+async def test_a_process_that_is_listed_from_its_first_load_on_held_nothing_before(gpu_replica: Replica) -> None:
+    gpu = gpu_replica.gpu
+    assert gpu is not None
+    gpu.lists_us, gpu.others_bytes = False, GIB
+    load = gpu_replica.loads.load
+
+    def load_and_be_listed(model_id: str, *, on_cpu: bool = False) -> LoadedModel:
+        gpu.lists_us = True
+        return load(model_id, on_cpu=on_cpu)
+
+    gpu_replica.loads.load = load_and_be_listed  # type: ignore[method-assign]
+    caller = gpu_replica.ask()
+    await gpu_replica.steps.run()
+    await caller.stop()
+
+    [shot] = gpu_replica.keeper.snapshot()
+    assert shot.vram == VramUse(NEED + 1, before_bytes=0, loaded_bytes=NEED)
+
+
+async def test_reports_go_on_while_loads_block_all_their_threads(model: LoadedModel) -> None:
+    come = threading.Event()
+
+    class Downloads(Loads):
+        def weigh(self, model_id: str) -> int:
+            come.wait()
+            return 0
+
+    gpu = FakeGpu()
+    keeper = ModelKeeper(Downloads(model, gpu), LifecycleSettings(), gpu=gpu)
+    wishes = [asyncio.create_task(keeper.preload([model_id])) for model_id in "abcdefgh"]
+    await settle()
+    try:
+        async with asyncio.timeout(30):
+            report = await keeper.report(1)
+    finally:
+        come.set()
+        await keeper.close()
+        await asyncio.gather(*wishes, return_exceptions=True)
+
+    assert report.gpu == gpu.memory()
 
 
 async def test_changes_are_told_until_a_report_was_taken(replica: Replica) -> None:

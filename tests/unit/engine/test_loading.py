@@ -12,7 +12,7 @@ import pytest
 from serve_app.engine.devices import Placement
 from serve_app.engine.loading import ModelLoader, load_model
 from serve_app.engine.vram import VramNeeds
-from serve_app.errors import ModelLoadFailed, OutOfMemory
+from serve_app.errors import ModelLoadFailed, OutOfMemory, RecognizerUnavailable
 from serve_app.models.sources import find_model
 from serve_app.settings import TINY_EN, Device
 from serve_app.testing.gpu import GIB, FakeGpu
@@ -55,6 +55,13 @@ def test_a_device_without_room_for_the_first_batch_is_out_of_memory(
 def test_another_failure_of_the_first_batch_is_a_failed_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(ModelLoadFailed, match="invalid device function"):
         load("CUDA failed with error invalid device function", monkeypatch, tmp_path)
+
+
+def test_a_device_that_fails_in_a_load_is_no_failure_of_the_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(RecognizerUnavailable, match="illegal memory access"):
+        load("CUDA failed with error an illegal memory access was encountered", monkeypatch, tmp_path)
 
 
 def test_where_a_model_runs_is_logged_with_the_reason(

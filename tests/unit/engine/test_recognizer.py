@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from serve_app.engine.features import FULL_WINDOW, window_for
 from serve_app.engine.keeper import ModelKeeper
 from serve_app.engine.models import LoadedModel
 from serve_app.engine.recognizer import BatchingRecognizer, largest_batch
-from serve_app.errors import ModelNotFound, UnsupportedLanguage
+from serve_app.errors import ModelNotFound, RecognizerUnavailable, UnsupportedLanguage
 from serve_app.settings import TINY_EN
 from serve_app.transcript.types import ChunkRequest, DecodingOptions, Samples, WarningCode
 
@@ -94,6 +95,19 @@ async def test_only_the_failing_chunks_of_a_batch_are_decoded_again(
 
     assert [len(call.prompts) for call in whisper.calls] == [8, 2]
     assert sorted(h.attempts for h in heard) == [1, 1, 1, 1, 1, 1, 2, 2]
+
+
+async def test_a_device_that_fails_in_a_batch_has_the_chunk_repeated_and_the_process_replaced(
+    recognizer: BatchingRecognizer, whisper: StandInWhisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA failed with error unspecified launch failure")
+
+    monkeypatch.setattr(whisper, "generate", fail)
+    with pytest.raises(RecognizerUnavailable, match="unspecified launch failure"):
+        await recognizer.recognize(request())
+
+    assert recognizer.models.must_recycle
 
 
 async def test_silence_is_no_text(recognizer: BatchingRecognizer, whisper: StandInWhisper) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.engine.resident import Free, Load, Park
+from serve_app.engine.resident import Free, Load, Park, Weigh
 from serve_app.errors import ModelLoadFailed, ModelNotReady
 from serve_app.models.types import ModelState
 from serve_app.settings.lifecycle import LifecycleSettings
@@ -110,6 +110,71 @@ def test_the_least_recently_used_makes_room_and_one_that_is_held_last() -> None:
     it.finish("c")
 
     assert it.pending == {"b": Free("b")}
+
+
+def test_who_only_holds_a_model_takes_no_place_that_another_holds() -> None:
+    it = loaded("ab", on_gpu=False, max_models=2, unload_after_s=-1)
+    holds = [it.hold("a"), it.hold("b")]
+    third = it.hold("c")
+    it.finish_all()
+    assert (it.loaded, it.waiting) == ({"a", "b"}, [third])
+
+    it.leave(holds[0])
+    it.finish_all()
+
+    assert (it.loaded, it.waiting) == ({"b", "c"}, [])
+
+
+def test_a_hold_that_finds_no_memory_leaves_the_models_that_others_hold() -> None:
+    it = loaded("a", max_models=3, unload_after_s=-1)
+    it.hold("a")
+    it.hold("b")
+    it.finish("b")
+    it.answer()
+    it.gpu.others_bytes = 4 * GIB  # after there was room for it
+
+    it.finish("b")
+
+    assert it.state("b") == ModelState.WAITING_FOR_GPU
+    assert (it.loaded, it.pending) == ({"a"}, {})
+
+
+def test_a_hold_that_waits_for_another_is_not_in_the_way_of_a_smaller_one() -> None:
+    it = loaded("a", max_models=3, unload_after_s=-1)
+    it.hold("a")
+    waiting = it.hold("c")
+    it.hold("b")
+
+    it.finish_all()
+
+    assert (it.loaded, it.waiting) == ({"a", "b"}, [waiting])
+
+
+def test_a_model_is_weighed_anew_for_each_load_because_memory_may_be_another() -> None:
+    it = loaded("a")
+    it.unload("a")
+    it.finish_all()
+
+    it.request("a")
+
+    assert it.pending == {"a": Weigh("a")}
+
+
+@pytest.mark.parametrize(
+    ("rules", "goes"), [({"unload_after_s": 0}, Free("a")), ({"park_after_s": 0, "unload_after_s": 300}, Park("a"))]
+)
+def test_no_model_goes_between_the_chunks_of_a_transcription(rules: dict[str, object], goes: Free | Park) -> None:
+    it = world(**rules)
+    for _ in range(2):
+        ticket = it.request("a")
+        it.finish_all()
+        it.leave(ticket)
+        it.advance(0.9)
+        assert it.pending == {}
+
+    it.advance(0.1)
+
+    assert it.pending == {"a": goes}
 
 
 def test_nothing_is_freed_in_vain() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from serve_app.errors import (
+    InsufficientMemory,
     InvalidAudio,
     InvalidRequest,
     MediaUnavailable,
@@ -105,6 +106,7 @@ async def test_one_owners_many_jobs_do_not_starve_anothers_one() -> None:
         InvalidRequest("No."),
         ModelNotFound("No such model."),
         ModelLoadFailed("It cannot load."),
+        InsufficientMemory("It does not fit."),
     ],
 )
 async def test_what_will_never_work_fails_at_once_with_its_reason(error: InvalidAudio) -> None:
