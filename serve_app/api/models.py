@@ -65,9 +65,15 @@ async def pull_model(model: str, request: Request, services: ServicesDep) -> Res
 async def delete_model(model: str, request: Request, services: ServicesDep) -> Deleted:
     """Delete weights that were pulled or imported; a pull of them that runs here is stopped first."""
     pulls: Pulls = request.app.state.pulls
-    await pulls.stop(model)
-    in_use = await _in_use(services, services.catalogue.resolve(model) or model)
-    return Deleted(id=await asyncio.to_thread(remove_model, services.catalogue, model, in_use=lambda _: in_use))
+    was_pulled = await pulls.stop(model)
+    model_id = services.catalogue.resolve(model) or model
+    in_use = await _in_use(services, model_id)
+    try:
+        await asyncio.to_thread(remove_model, services.catalogue, model, in_use=lambda _: in_use)
+    except ModelNotFound:
+        if not was_pulled:  # else nothing of it had come yet
+            raise
+    return Deleted(id=model_id)
 
 
 async def _progress(name: str, pull: Pull, services: Services) -> AsyncGenerator[bytes, None]:

@@ -15,7 +15,7 @@ from serve_app.models.store import Pulled
 
 
 @dataclass(frozen=True, slots=True)
-class _Origin:
+class Origin:
     """What a model is called in the store."""
 
     name: str
@@ -41,7 +41,7 @@ def pull_model(
         InvalidRequest: It does not come from the hub, or the settings do not allow the repository.
         PullFailed: It cannot be had now, or offline is set and it is not here.
     """
-    origin = _origin_to_pull(catalogue, name)
+    origin = check_pull(catalogue, name)
     if catalogue.settings.offline:
         pulled = catalogue.store.find(origin.name, origin.revision)
         if pulled is None:
@@ -81,14 +81,20 @@ def remove_model(catalogue: Catalogue, name: str, *, in_use: Callable[[str], boo
     return model_id
 
 
-def _origin_to_pull(catalogue: Catalogue, name: str) -> _Origin:
+def check_pull(catalogue: Catalogue, name: str) -> Origin:
+    """
+    What a model that may be pulled is called at the hub.
+
+    Raises:
+        InvalidRequest: As `pull_model`.
+    """
     model = catalogue.settings.models.get(catalogue.resolve(name) or "")
     if model is not None:
         if not is_on_hub(model.source):
             raise InvalidRequest(
                 f"{name} comes from {model.source} and not from a hub: it needs no pull.", param="model"
             )
-        return _Origin(model.source, model.revision)
+        return Origin(model.source, model.revision)
     check_name(name)
     patterns = catalogue.settings.hub.allow
     if name.count("/") != 1 or not is_allowed(name, patterns):
@@ -97,17 +103,17 @@ def _origin_to_pull(catalogue: Catalogue, name: str) -> _Origin:
             f" ({', '.join(patterns) or 'none'}): add it there.",
             param="model",
         )
-    return _Origin(name, None)
+    return Origin(name, None)
 
 
-def _origin_to_remove(catalogue: Catalogue, name: str) -> tuple[str, _Origin]:
+def _origin_to_remove(catalogue: Catalogue, name: str) -> tuple[str, Origin]:
     model_id = catalogue.resolve(name) or name  # of what is in no catalogue, half may be here
     model = catalogue.settings.models.get(model_id)
     if model is None:
-        return model_id, _Origin(model_id, None)
+        return model_id, Origin(model_id, None)
     if not is_on_hub(model.source):
         raise InvalidRequest(
             f"{model_id} comes from {model.source}, which was not pulled: only who put it there may delete it.",
             param="model",
         )
-    return model_id, _Origin(model.source, model.revision)
+    return model_id, Origin(model.source, model.revision)

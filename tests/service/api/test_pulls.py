@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import threading
@@ -13,6 +14,8 @@ import httpx
 import pytest
 
 from serve_app.api.application import Services
+from serve_app.api.pulls import AT_ONCE, QUEUED
+from serve_app.models.pull import PullCancelled
 from serve_app.models.types import ClusterModels, ModelState
 from serve_app.testing import FakeModels
 from tests.service.api.conftest import SETTINGS, WAV, client_of
@@ -199,6 +202,62 @@ async def test_removal_stops_a_pull(http: httpx.AsyncClient, hub: FakeHub, let_g
 
     assert removed.status_code == 200
     assert (await http.get(PATH)).status_code == 404
+
+
+@pytest.fixture
+async def crowded(here: Services, hub: FakeHub, let_go: Callable[[], None]) -> AsyncIterator[httpx.AsyncClient]:
+    """As many pulls run as may at once, until `let_go`."""
+    names = [f"Systran/faster-whisper-{number}" for number in range(AT_ONCE)]
+    hub.repositories |= dict.fromkeys(names, hub.repositories[MODEL])
+    async with client_of(here) as http:
+        for name in names:
+            await http.post(f"/v1/models/{name}")
+        yield http
+        let_go()
+        for name in names:
+            await http.delete(f"/v1/models/{name}")
+
+
+async def test_pull_that_waits_for_its_turn_is_ended_at_once(crowded: httpx.AsyncClient, hub: FakeHub) -> None:
+    queued = await crowded.post(PATH)
+    joined = crowded._transport.app.state.pulls.begin(MODEL)  # type: ignore[attr-defined]
+    removed = await crowded.delete(PATH)
+
+    assert (queued.status_code, removed.status_code) == (202, 200)
+    assert removed.json() == {"id": MODEL, "object": "model", "deleted": True}
+    with pytest.raises(PullCancelled):
+        await joined.ends_within(0)
+
+
+async def test_pull_that_cannot_be_is_refused_while_others_run(crowded: httpx.AsyncClient) -> None:
+    response = await crowded.post("/v1/models/nobody/nothing")
+
+    assert (response.status_code, error_of(response)["code"]) == (400, "invalid_value")
+
+
+async def test_pulls_that_wait_for_their_turn_are_not_without_number(crowded: httpx.AsyncClient) -> None:
+    names = [f"/v1/models/Systran/faster-whisper-more-{number}" for number in range(QUEUED)]
+    queued = [(await crowded.post(name)).status_code for name in names]
+    refused = await crowded.post(PATH)
+    for name in names:
+        await crowded.delete(name)
+
+    assert queued == [202] * QUEUED
+    assert (refused.status_code, error_of(refused)["code"]) == (429, "rate_limit_exceeded")
+    assert int(refused.headers["retry-after"]) > 0
+
+
+async def test_pull_that_fails_for_no_known_reason_is_logged(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("serve_app.api.pulls.pull_model", broken)
+    with contextlib.suppress(ZeroDivisionError):  # which a real server answers
+        await http.post(PATH)
+
+    assert any(record.exc_info and record.exc_info[0] is ZeroDivisionError for record in caplog.records)
 
 
 async def test_list_says_which_models_are_loaded(http: httpx.AsyncClient, models: FakeModels) -> None:
