@@ -13,7 +13,7 @@ from typing import Protocol
 
 from serve_app.errors import RayscribeError
 from serve_app.models.protocols import ModelReporter, Models
-from serve_app.models.types import SERVING, ModelState, ReplicaReport, UnloadOrder
+from serve_app.models.types import SERVING, ModelSnapshot, ModelState, Reason, ReplicaReport, UnloadOrder
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class ReplicaLink:
         self._is_away = True
 
     async def _advertise_what_is_new(self, report: ReplicaReport) -> None:
-        here = frozenset(model.model_id for model in report.models if model.state in HAS)
+        here = frozenset(model.model_id for model in report.models if _is_used_here(model))
         if here != self._advertised and not report.stopping:
             await self._advertise(here)
             self._advertised = here
@@ -155,6 +155,11 @@ class ReplicaLink:
             except Exception as error:
                 logger.debug("orders cannot be had, and are asked for again: %r", error)
                 await asyncio.sleep(self._pace.again_s)
+
+
+def _is_used_here(model: ModelSnapshot) -> bool:
+    # Transcriptions that go on until an unload takes effect would, elsewhere, load what was to be unloaded.
+    return model.state in HAS or (model.state is ModelState.DRAINING and model.reason is Reason.UNLOAD)
 
 
 async def load_what_others_use(models: Models, kept: KeptModels) -> None:

@@ -19,7 +19,7 @@ SLOW = Pace(sign_s=3600, gather_s=0.0, again_s=0.0, answer_s=5.0)
 
 class ScriptedModels(KeptModels):
     def __init__(self) -> None:
-        self.states: dict[str, ModelState] = {}
+        self.states: dict[str, tuple[ModelState, Reason]] = {}
         self.took: list[int] = []
         self.unloads: list[str] = []
         self.held: list[str] = []
@@ -30,13 +30,13 @@ class ScriptedModels(KeptModels):
     def changed(self) -> asyncio.Event:
         return self._changed
 
-    def become(self, model_id: str, state: ModelState) -> None:
-        self.states[model_id] = state
+    def become(self, model_id: str, state: ModelState, reason: Reason = Reason.REQUEST) -> None:
+        self.states[model_id] = (state, reason)
         self._changed.set()
 
     async def report(self, number: int, *, stopping: bool = False) -> ReplicaReport:
         since = FakeClock().utc()
-        models = tuple(ModelSnapshot(m, s, since, Reason.REQUEST) for m, s in self.states.items())
+        models = tuple(ModelSnapshot(m, s, since, why) for m, (s, why) in self.states.items())
         return ReplicaReport("r1", number, models, stopping=stopping)
 
     def taken(self, number: int) -> None:
@@ -180,6 +180,22 @@ async def test_models_that_are_here_are_advertised_when_they_change() -> None:
             await linked.coordinator.reports.get()
 
     assert linked.advertised == [{A}, {A, B}, {B}]
+
+
+@pytest.mark.parametrize(("reason", "advertised"), [(Reason.UNLOAD, {A}), (Reason.EVICTED, set())])
+async def test_model_that_drains_is_advertised_only_to_the_transcriptions_that_an_unload_lets_end(
+    reason: Reason, advertised: set[str]
+) -> None:
+    linked = Linked(QUICK)
+    linked.models.become(A, ModelState.READY)
+    async with linked.open():
+        await linked.coordinator.reports.get()
+        linked.models.become(A, ModelState.DRAINING, reason)
+        linked.models.become(B, ModelState.READY)
+        while B not in linked.advertised[-1]:
+            await linked.coordinator.reports.get()
+
+    assert linked.advertised[-1] == {B, *advertised}
 
 
 async def test_new_replica_loads_what_others_have_work_for() -> None:
