@@ -182,7 +182,8 @@ def test_unload_during_jobs_of_two_models_lets_both_end(
 
     assert answer.status_code == 202
     assert [job["attempts"] for job in ended] == [1, 1]
-    assert models.status(A)["reason"] == "unload"
+    # The last of two replicas may have begun with it after the order, and have freed it when it was idle.
+    assert "unload" in {its["reason"] for its in models.status(A)["replicas"]}
     assert models.state(B) in ("ready", "busy")
 
 
@@ -203,6 +204,7 @@ def test_unload_by_force_answers_who_uses_the_model_503_and_nobody_else(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rejecting", [1], indirect=True)  # of two, another one may have gone on with its chunks
 def test_job_that_is_cut_off_by_force_goes_on_although_requests_are_turned_away(
     models: LifecycleClient, jobs: JobClient, two_minutes: Path
 ) -> None:
