@@ -21,6 +21,7 @@ Every error that the service raises on purpose. None knows HTTP; `api/problems.p
     │   └── ModelInUse
     ├── AccessError
     │   ├── InvalidApiKey
+    │   ├── NotPermitted
     │   └── RateLimited
     ├── JobNotFound
     │   ├── DeliveryNotFound
@@ -157,6 +158,12 @@ class InvalidApiKey(AccessError):
     """The key is missing or wrong."""
 
     code = "invalid_api_key"
+
+
+class NotPermitted(AccessError):
+    """The key is right, and what it asks for needs one of scope admin."""
+
+    code = "permission_denied"
 
 
 class RateLimited(AccessError):

@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from serve_app.api.services import ServicesDep
-from serve_app.errors import ConfigError, InvalidApiKey
+from serve_app.errors import ConfigError, InvalidApiKey, NotPermitted
 from serve_app.jobs.job import Owner
 from serve_app.settings import AuthSettings, Scope, read_api_keys
 
@@ -113,3 +113,23 @@ def viewer(key: KeyDep, owner: OwnerDep, services: ServicesDep) -> Owner:
 
 
 ViewerDep = Annotated[Owner, Depends(viewer)]
+
+
+class Permit:
+    """
+    Whether the request may do what all who use the service feel: with a key of scope admin, or where there is no such key.
+
+    Raises:
+        NotPermitted: When it is called, if not.
+    """
+
+    def __init__(self, key: KeyDep, services: ServicesDep) -> None:
+        keys = services.api_keys()
+        self._is_given = key is None or Scope.ADMIN not in keys.values() or keys.get(key) is Scope.ADMIN
+
+    def __call__(self, what: str) -> None:
+        if not self._is_given:
+            raise NotPermitted(f"{what} needs an API key of scope admin: ask whoever runs this service.")
+
+
+PermitDep = Annotated[Permit, Depends()]

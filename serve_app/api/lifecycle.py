@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from serve_app.api import model_documents as documents
-from serve_app.api.auth import authorise
+from serve_app.api.auth import PermitDep, authorise
 from serve_app.api.bodies import read_fields
 from serve_app.api.events import LastSeen
 from serve_app.api.model_answers import ClusterStatus, ModelStatus, model_status, status_of
@@ -33,18 +33,26 @@ async def status(request: Request, services: ServicesDep, limiter: LimiterDep, m
 
 
 @router.post("/load", status_code=202, **documents.LOAD)
-async def load(request: Request, response: Response, services: ServicesDep, models: ModelsDep) -> ModelStatus:
+async def load(
+    request: Request, response: Response, services: ServicesDep, models: ModelsDep, permit: PermitDep
+) -> ModelStatus:
     """Load a model, and keep it from idleness for as long as `ttl_s` says. Asking again only renews that."""
     wish = await read_fields(LoadWish, request)
+    if wish.ttl_s is not None and wish.ttl_s < 0:
+        permit("To load a model for ever (ttl_s -1)")
     model = await models.load(_model_id(services, wish), ttl_s=wish.ttl_s)
     response.status_code = 200 if model.state in READY else 202
     return model_status(model, services.now())
 
 
 @router.post("/unload", status_code=202, **documents.UNLOAD)
-async def unload(request: Request, response: Response, services: ServicesDep, models: ModelsDep) -> ModelStatus:
+async def unload(
+    request: Request, response: Response, services: ServicesDep, models: ModelsDep, permit: PermitDep
+) -> ModelStatus:
     """Free a model's memory in every replica, once nothing uses it any more; with `force`, at once."""
     wish = await read_fields(UnloadWish, request)
+    if wish.force:
+        permit("To unload a model by force")
     model = await models.unload(_model_id(services, wish), force=wish.force)
     response.status_code = 200 if model.state is ModelState.UNLOADED else 202
     return model_status(model, services.now())

@@ -30,12 +30,12 @@ def _json(model: type[BaseModel], description: str, **content: Documents) -> Doc
 STATUS = _answers({}, 401, 404, 500, 503)
 LOAD = _answers(
     {200: _json(ModelStatus, "It is ready"), 202: _json(ModelStatus, "It is being loaded")},
-    *(400, 401, 404, 408, 413, 500, 503),
+    *(400, 401, 403, 404, 408, 413, 500, 503),
     requestBody=_takes(LoadWish),
 )
 UNLOAD = _answers(
     {200: _json(ModelStatus, "It is unloaded"), 202: _json(ModelStatus, "It will be, as soon as nothing uses it")},
-    *(400, 401, 404, 408, 413, 500, 503),
+    *(400, 401, 403, 404, 408, 413, 500, 503),
     requestBody=_takes(UnloadWish),
 )
 EVENTS_OF_MODELS = _answers(
@@ -48,7 +48,7 @@ PULL = _answers(
         200: _json(ModelAnswer, "Its weights are here", **{"text/event-stream": EVENTS}),
         202: _json(PullAnswer, "They are on their way; the same request tells how far they are"),
     },
-    *(400, 401, 404, 408, 413, 429, 500, 502, 503),
+    *(400, 401, 403, 404, 408, 413, 429, 500, 502, 503),
     requestBody=_takes(PullWish),
 )
-DELETE = _answers({}, 400, 401, 404, 409, 500, 503)
+DELETE = _answers({}, 400, 401, 403, 404, 409, 500, 503)

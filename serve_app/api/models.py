@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from serve_app.api import documents, model_documents
 from serve_app.api.answers import ModelAnswer, ModelList
-from serve_app.api.auth import authorise
+from serve_app.api.auth import PermitDep, authorise
 from serve_app.api.bodies import read_fields
 from serve_app.api.events import named, or_error
 from serve_app.api.model_answers import Deleted, pull_answer
@@ -47,8 +47,9 @@ async def retrieve_model(model: str, services: ServicesDep) -> ModelAnswer:
 
 
 @router.post("/{model:path}", dependencies=[Depends(stream_place)], **model_documents.PULL)
-async def pull_model(model: str, request: Request, services: ServicesDep) -> Response:
+async def pull_model(model: str, request: Request, services: ServicesDep, permit: PermitDep) -> Response:
     """Fetch a model's weights from the hub, or bring them up to date. It goes on without its client."""
+    permit("To pull weights")
     wish = await read_fields(PullWish, request)
     pulls: Pulls = request.app.state.pulls
     pull = pulls.begin(model)
@@ -62,8 +63,9 @@ async def pull_model(model: str, request: Request, services: ServicesDep) -> Res
 
 
 @router.delete("/{model:path}", **model_documents.DELETE)
-async def delete_model(model: str, request: Request, services: ServicesDep) -> Deleted:
+async def delete_model(model: str, request: Request, services: ServicesDep, permit: PermitDep) -> Deleted:
     """Delete weights that were pulled or imported; a pull of them that runs here is stopped first."""
+    permit("To delete weights")
     pulls: Pulls = request.app.state.pulls
     was_pulled = await pulls.stop(model)
     model_id = services.catalogue.resolve(model) or model

@@ -37,6 +37,7 @@ PROBLEMS: Mapping[type[errors.RayscribeError], Problem] = {
     errors.MediaError: Problem(400, INVALID, param="file"),
     errors.AudioTooLarge: Problem(413, INVALID, param="file"),
     errors.InvalidApiKey: Problem(401, INVALID, headers={"WWW-Authenticate": "Bearer"}),
+    errors.NotPermitted: Problem(403, INVALID),
     errors.RateLimited: Problem(429, "requests", retry=True),
     errors.ModelNotFound: Problem(404, INVALID, param="model"),
     errors.ModelNotReady: Problem(503, SERVER, param="model", retry=True),

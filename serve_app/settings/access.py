@@ -19,7 +19,7 @@ SECRET_BYTES = range(24, 65)  # what the Standard Webhooks specification asks fo
 
 
 class Scope(StrEnum):
-    """What an API key sees of jobs and uploads."""
+    """What an API key sees of jobs and uploads, and whether it may do to models what all feel."""
 
     OWN = "own"
     ADMIN = "admin"  # everybody's

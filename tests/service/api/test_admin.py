@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.service.api.job_house import KEYS, House, submitted
+from tests.service.api.test_errors import error_of
 from tests.service.api.test_job_events import read
 from tests.service.api.test_resumable_uploads import AUDIO, VERSION, created, offset_of, send, uploaded
 
@@ -115,3 +117,37 @@ async def test_admin_sees_jobs_from_before_there_were_keys(tmp_path: Path, house
         job_id = await submitted(anyone)
 
         assert (await ids(ada), await ids(admin)) == ([], [job_id])
+
+
+EVERYBODYS = [
+    ("POST", "/model/unload", {"force": True}),
+    ("POST", "/model/load", {"ttl_s": -1}),
+    ("POST", "/v1/models/nobody/nothing", {}),
+    ("DELETE", "/v1/models/nobody/nothing", {}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), EVERYBODYS)
+async def test_what_everybody_feels_needs_an_admin_key_where_there_is_one(
+    ada: httpx.AsyncClient, method: str, path: str, body: dict[str, Any]
+) -> None:
+    response = await ada.request(method, path, json=body)
+
+    error = error_of(response)
+    assert (response.status_code, error["type"], error["code"]) == (403, "invalid_request_error", "permission_denied")
+    assert "needs an API key of scope admin" in error["message"]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), EVERYBODYS)
+async def test_admin_and_where_there_is_none_every_key_may_do_it(
+    admin: httpx.AsyncClient, tmp_path: Path, method: str, path: str, body: dict[str, Any]
+) -> None:
+    async with House(tmp_path / "without", keys=KEYS).client(KEYS[0]) as without:
+        responses = [await client.request(method, path, json=body) for client in (admin, without)]
+
+    assert all(response.status_code not in (401, 403) for response in responses)
+
+
+@pytest.mark.parametrize(("path", "body"), [("/model/unload", {}), ("/model/load", {"ttl_s": 60})])
+async def test_every_key_may_load_and_unload(ada: httpx.AsyncClient, path: str, body: dict[str, Any]) -> None:
+    assert (await ada.post(path, json=body)).status_code in (200, 202)
