@@ -86,7 +86,7 @@ class RecognizerReplica:
 
     def check_health(self) -> None:
         if self._recognizer.models.must_recycle:
-            raise RecognizerUnavailable("GPU memory did not come back when the last model was unloaded.")
+            raise RecognizerUnavailable("The GPU has failed, or its memory did not come back: the log says which.")
 
     async def __del__(self) -> None:
         self._joining.cancel()
