@@ -341,6 +341,15 @@ class Settings(Section):
             raise ValueError(f"{', '.join(sorted(clash))} is both a model id and an alias")
         return self
 
+    @model_validator(mode="after")
+    def _preloaded_fit(self) -> Self:
+        count, most = len(set(self.preload)), self.lifecycle.max_models
+        if count > most:
+            raise ValueError(
+                f"preload names {count} models and lifecycle.max_models is {most}: raise that, or name fewer"
+            )
+        return self
+
     def resolve_model(self, name: str) -> str | None:
         """The catalogue's id for an id or alias; None if there is none."""
         if name in self.models:

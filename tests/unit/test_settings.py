@@ -46,6 +46,16 @@ def test_file_wins_over_the_default() -> None:
         ({"aliases": {"tiny.en": ""}}, {}, "tiny.en is both a model id and an alias"),
         ({}, {"RAYSCRIBE_PRELOAD": "tiny.en"}, "preload from the environment must be JSON"),
         ({"models": {"m": {"source": "/models/ggml-large-v3.bin"}}, "default_model": "m"}, {}, "is a GGML file"),
+        (
+            {
+                "models": {"a": {"source": "/a"}, "b": {"source": "/b"}},
+                "default_model": "a",
+                "preload": ["a", "b"],
+                "lifecycle": {"max_models": 1},
+            },
+            {},
+            "preload names 2 models and lifecycle.max_models is 1: raise that, or name fewer",
+        ),
         ({"recognizer": {"min_replicas": 3}}, {}, "min_replicas (3) is more than max_replicas (1)"),
         ({"http": {"port": 0}}, {}, "http.port: Input should be greater than or equal to 1"),
     ],
