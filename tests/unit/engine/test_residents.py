@@ -411,6 +411,20 @@ def test_an_unload_ends_what_holds_a_model_that_loads() -> None:
     assert it.state("a") == ModelState.UNLOADED
 
 
+def test_a_model_that_waits_for_the_gpu_is_loaded_though_all_who_asked_for_it_have_gone() -> None:
+    it = world(gpu_poll_interval_s=30)
+    it.gpu.others_bytes = 7 * GIB
+    gone = it.request("a")
+    it.finish_all()
+    it.leave(gone)
+    it.gpu.others_bytes = 0
+
+    it.advance(30)
+    it.finish_all()
+
+    assert it.state("a") == ModelState.READY
+
+
 def test_an_unload_while_waiting_for_the_gpu_stops_the_polling() -> None:
     it = world()
     it.gpu.others_bytes = 7 * GIB
