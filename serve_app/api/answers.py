@@ -123,6 +123,8 @@ class ModelList(Answer):
 class DeviceMemory(Answer):
     """Of the device that a replica runs on; other processes count."""
 
+    model_config = ConfigDict(extra="ignore")  # how the driver was asked is nobody's business
+
     total_bytes: int
     free_bytes: int
     ours_bytes: int
