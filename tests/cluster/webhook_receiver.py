@@ -28,7 +28,15 @@ class Receiver:
     came: list[Came] = field(default_factory=list)
 
     def of(self, job_id: str) -> list[Came]:
-        return [came for came in list(self.came) if came.body["id"] == job_id]
+        return [came for came in list(self.came) if came.body.get("id") == job_id]
+
+    def told(self, model_id: str) -> list[str]:
+        """What lifecycle webhooks said of a model, in order."""
+        return [
+            came.body["type"]
+            for came in list(self.came)
+            if came.body.get("model") == model_id and "id" not in came.body
+        ]
 
 
 @contextmanager

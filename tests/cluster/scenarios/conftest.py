@@ -34,6 +34,8 @@ def rejecting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
             "cold_start": "reject",
         },
         jobs={"wait_poll_s": 1},
+        webhooks={"lifecycle_webhooks": True},
+        outbound={"allow": ["127.0.0.0/8"]},
     )
     with running(config) as started:
         yield started
