@@ -16,7 +16,7 @@ from tests.cluster.running import Service, poll
 
 ROUNDS = 20
 PINNED_S = 2 * ZERO_AFTER_S
-LEFT_BEHIND_BYTES = 16 * 1024 * 1024  # of about 200 MiB that each process takes; measured: 2 MiB to and fro
+LEFT_BEHIND_BYTES = 16 * 1024 * 1024  # of about 200 MiB that each process takes; measured: up to 2 MiB
 
 
 @pytest.mark.usefixtures("at_zero")

@@ -15,8 +15,8 @@ import pytest
 from faster_whisper import WhisperModel
 
 from serve_app.engine.recognizer import BatchingRecognizer
-from serve_app.models.sources import find_model
 from serve_app.errors import ModelLoadFailed
+from serve_app.models.sources import find_model
 from serve_app.settings import TINY_EN, Device, RecognizerSettings, Settings
 from serve_app.transcript.types import SAMPLE_RATE_HZ, ChunkRequest, DecodingOptions, RecognizedChunk, Samples, Word
 
