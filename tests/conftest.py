@@ -1,6 +1,7 @@
 """What all layers share."""
 
 import gc
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from tests.recordings import SHARED_AUDIO
 settings.register_profile("quick", max_examples=20, deadline=None)
 settings.register_profile("thorough", max_examples=200, deadline=None)
 settings.load_profile("quick")
+
+# A shell that runs the tests in its background has them ignore Ctrl-C, and what they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

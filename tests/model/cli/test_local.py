@@ -46,6 +46,6 @@ def test_interrupted_engine_leaves_nothing_and_ends_its_decoders(tmp_path: Path)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
 
-    assert process.returncode in (0, 130)  # the last file may have been done just then
+    assert process.returncode in (1, 130)  # the last file may have been done just then, and an empty one is among them
     assert "Traceback" not in err
     assert [path.suffix for path in (tmp_path / "out").rglob("*") if path.suffix == ".part"] == []

@@ -22,7 +22,6 @@ def test_interrupted_transcription_leaves_nothing(talk: Talk, house: ServedHouse
         env={**os.environ, "RAYSCRIBE_API_KEY": KEY},
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_heed_ctrl_c,
     )
     try:
         poll(lambda: len(house.transcriber.calls) > before or None, deadline_s=30)
@@ -37,8 +36,3 @@ def test_interrupted_transcription_leaves_nothing(talk: Talk, house: ServedHouse
     assert "Traceback" not in said
     assert list(talk.folder.iterdir()) == [talk.file]
     assert talk.rayscribe("jobs", "list", "--status", "running", "--json").objects == []
-
-
-def _heed_ctrl_c() -> None:
-    """A shell that runs the tests in its background has them ignore it, and what they start inherits that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
