@@ -34,6 +34,12 @@ def two_minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return long_recording(tmp_path_factory.mktemp("audio") / "long.wav", repeats=8)
 
 
+@pytest.fixture(scope="module")
+def eight_minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Long enough to be in the middle of when an order comes, however busy the machine is."""
+    return long_recording(tmp_path_factory.mktemp("audio") / "longer.wav", repeats=32)
+
+
 @pytest.fixture
 def jobs(lazy_service: Service) -> Iterator[JobClient]:
     with JobClient.of(lazy_service) as client:
@@ -137,11 +143,11 @@ def test_unload_during_a_job_lets_it_end_first(models: ModelClient, jobs: JobCli
 
 @pytest.mark.usefixtures("pinned")
 def test_unload_by_force_queues_the_job_again_and_loses_nothing(
-    models: ModelClient, jobs: JobClient, two_minutes: Path
+    models: ModelClient, jobs: JobClient, eight_minutes: Path
 ) -> None:
-    expected = jobs.submit(two_minutes)
+    expected = jobs.submit(eight_minutes)
     text = _text(poll(lambda: done(jobs.get(expected)), deadline_s=180))
-    job_id = jobs.submit(two_minutes)
+    job_id = jobs.submit(eight_minutes)
     poll(lambda: begun(jobs.get(job_id)), deadline_s=60)
 
     models.unload(force=True)

@@ -69,3 +69,9 @@ def jobs(rejecting: Service) -> Iterator[JobClient]:
 @pytest.fixture(scope="session")
 def two_minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return long_recording(tmp_path_factory.mktemp("audio") / "long.wav", repeats=8)
+
+
+@pytest.fixture(scope="session")
+def eight_minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Long enough to be in the middle of when an order comes, however busy the machine is."""
+    return long_recording(tmp_path_factory.mktemp("audio") / "longer.wav", repeats=32)

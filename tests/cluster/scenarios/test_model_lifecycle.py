@@ -206,10 +206,10 @@ def test_unload_by_force_answers_who_uses_the_model_503_and_nobody_else(
 @pytest.mark.slow
 @pytest.mark.parametrize("rejecting", [1], indirect=True)  # of two, another one may have gone on with its chunks
 def test_job_that_is_cut_off_by_force_goes_on_although_requests_are_turned_away(
-    models: LifecycleClient, jobs: JobClient, two_minutes: Path
+    models: LifecycleClient, jobs: JobClient, eight_minutes: Path
 ) -> None:
     models.is_loaded(A, B)
-    ids = [jobs.submit(two_minutes, model=model) for model in (A, B)]
+    ids = [jobs.submit(eight_minutes, model=model) for model in (A, B)]
     for job_id in ids:
         begun(jobs, job_id)
 
