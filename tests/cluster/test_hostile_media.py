@@ -11,7 +11,10 @@ from tests.cluster.running import KEY, Service
 from tests.recordings import DATA, SHARED_AUDIO
 
 FILES = sorted(
-    p for folder in (DATA / "hostile", SHARED_AUDIO / "hostile") for p in folder.glob("*") if p.suffix != ".py"
+    p
+    for folder in (DATA / "hostile", SHARED_AUDIO / "hostile")
+    for p in folder.glob("*")
+    if p.is_file() and p.suffix != ".py"
 )
 LONG = 600  # seconds that the service may take for the longest of them
 
