@@ -281,22 +281,6 @@ def test_health_tells_each_state_of_the_default_model(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rejecting", [1], indirect=True)  # two have room for all three
-def test_one_of_two_models_makes_room_for_a_third(models: LifecycleClient) -> None:
-    for model in (A, B, A, C):
-        poll(lambda model=model: models.transcribe(model).is_success or None, deadline_s=60)
-    [kept] = models.copies().values()
-    [gone] = {A, B} - set(kept)  # B, unless the wish for it is younger than that for A: what is wished for goes last
-    evicted = models.status(gone)
-
-    assert C in kept
-    assert len(kept) == 2
-    assert (evicted["state"], evicted["reason"]) == ("unloaded", "evicted")
-    assert models.transcribe(gone).status_code == 503
-    models.becomes("ready", gone)
-
-
-@pytest.mark.slow
 def test_jobs_of_three_models_share_the_room_for_two(
     models: LifecycleClient, jobs: JobClient, two_minutes: Path
 ) -> None:
