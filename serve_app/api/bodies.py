@@ -49,14 +49,18 @@ async def _read(request: Request) -> bytes:
 
 def _pairs(body: bytes) -> list[tuple[str, str]]:
     if body.lstrip()[:1] in (b"{", b"["):
-        return [(name, _text(value)) for name, value in _object(body).items() if value is not None]
+        return [(name, as_field(value)) for name, value in json_object(body).items() if value is not None]
     try:
         return parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
         raise InvalidRequest("The body should be a JSON object or a form.") from None
 
 
-def _object(body: bytes) -> Mapping[str, Any]:
+def json_object(body: bytes | bytearray) -> Mapping[str, Any]:
+    """
+    Raises:
+        InvalidRequest: It is something else.
+    """
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):
@@ -66,5 +70,6 @@ def _object(body: bytes) -> Mapping[str, Any]:
     return fields
 
 
-def _text(value: Any) -> str:
+def as_field(value: Any) -> str:
+    """A value of JSON as a form would send it."""
     return value if isinstance(value, str) else json.dumps(value)

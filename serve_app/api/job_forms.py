@@ -15,6 +15,7 @@ from fastapi import Request
 from pydantic import AfterValidator, Field, model_validator
 from starlette.datastructures import UploadFile
 
+from serve_app.api.bodies import as_field, json_object
 from serve_app.api.forms import LISTS, files_of, pairs_of, parse, read_multipart
 from serve_app.api.schemas import HintedForm
 from serve_app.errors import InvalidRequest
@@ -126,32 +127,22 @@ def _is_json(request: Request) -> bool:
     return media_type == "application/json"
 
 
-async def _read_json(request: Request) -> dict[str, Any]:
+async def _read_json(request: Request) -> Mapping[str, Any]:
     body = bytearray()
     async for block in request.stream():
         body += block
         if len(body) > MAX_JSON_BYTES:
             raise InvalidRequest(f"A JSON body may have {MAX_JSON_BYTES} bytes. Send audio as multipart/form-data.")
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("The body is not JSON.") from None
-    if not isinstance(fields, dict):
-        raise InvalidRequest("The body should be a JSON object.")
-    return fields
+    return json_object(body)
 
 
 def _pairs(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """JSON as the fields of a form, which from here on is one path for both."""
     for name, value in fields.items():
         if name in LISTS and isinstance(value, list):
-            yield from ((f"{name}[]", _text(item)) for item in value)
+            yield from ((f"{name}[]", as_field(item)) for item in value)
         elif value is not None:
-            yield name, _text(value)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+            yield name, as_field(value)
 
 
 def _storable(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -7,8 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field
 
 from serve_app.api.forms import Fields
-
-NEVER = -1.0
+from serve_app.settings.section import NEVER
 
 
 def _time_to_live(ttl_s: float) -> float:

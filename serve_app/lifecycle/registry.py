@@ -241,7 +241,7 @@ class ModelRegistry(Models, ModelReporter):
             logger.info("model %s could not be held: %s", model_id, error.message)
         except RayscribeError:
             raise
-        except Exception:
+        except Exception:  # foreign, as of Ray: a pin outlives it, and without a new try its model would not come back
             logger.exception("model %s could not be held", model_id)
         else:
             return True
