@@ -13,6 +13,7 @@ from rich.console import Console
 from benchmarks import report
 from benchmarks.corpus import read_corpus
 from benchmarks.failure import BenchFailed, NotHere
+from benchmarks.gpu_rows import GPU_ROWS
 from benchmarks.job_rows import JOB_ROWS
 from benchmarks.lifecycle_rows import LIFECYCLE_ROWS
 from benchmarks.machine import this_machine
@@ -20,7 +21,7 @@ from benchmarks.results import Results, RowResult, merged, read_results, write_r
 from benchmarks.rows import TRANSCRIPTION_ROWS, Finding, Plan
 from tests.recordings import SHARED_AUDIO
 
-ROWS = {**TRANSCRIPTION_ROWS, **JOB_ROWS, **LIFECYCLE_ROWS}
+ROWS = {**TRANSCRIPTION_ROWS, **JOB_ROWS, **LIFECYCLE_ROWS, **GPU_ROWS}
 
 console = Console()
 

@@ -20,7 +20,7 @@ from rich.progress import track
 from benchmarks.client import LONGEST_S
 from benchmarks.failure import BenchFailed
 from benchmarks.large_input import CHANNELS, RATE_HZ, SAMPLE_BYTES, Growth, served, silent_wav, submit
-from benchmarks.reference import MODEL, service_args
+from benchmarks.reference import MODEL, TINY_EN
 from benchmarks.results import Measure, Unit
 from benchmarks.rows import PAUSE_S, SAMPLE, Finding, Plan, added, client_of, ratio, running_service
 from serve_app.jobs.clock import SteadyClock
@@ -62,7 +62,7 @@ def submit_rate(plan: Plan) -> Finding:
 
 def first_event(plan: Plan) -> Finding:
     """How soon a client hears of its job."""
-    with running_service(**service_args()) as service, _http(service) as http:
+    with running_service(**TINY_EN.service_args()) as service, _http(service) as http:
         _first_event_s(http)
         times_s = [_first_event_s(http) for _ in track(range(plan.calls), "first event")]
     first, tenth = statistics.median(times_s), statistics.quantiles(times_s, n=10)[-1]
@@ -105,7 +105,11 @@ def job_throughput(plan: Plan) -> Finding:
     path = plan.corpus.long_file().path
     requests: list[float] = []
     jobs: list[float] = []
-    with running_service(**service_args()) as service, client_of(service, MODEL) as client, _http(service) as http:
+    with (
+        running_service(**TINY_EN.service_args()) as service,
+        client_of(service, MODEL) as client,
+        _http(service) as http,
+    ):
         client.transcribe(SAMPLE)
         for _ in track(range(plan.rounds), "job throughput"):
             # A job always finds the time of each word, so the request must too.
@@ -123,7 +127,11 @@ def job_throughput(plan: Plan) -> Finding:
 def beside_sync(plan: Plan) -> Finding:
     """What a request waits for while long jobs have the recogniser busy."""
     path = plan.corpus.long_file().path
-    with running_service(**service_args()) as service, client_of(service, MODEL) as client, _http(service) as http:
+    with (
+        running_service(**TINY_EN.service_args()) as service,
+        client_of(service, MODEL) as client,
+        _http(service) as http,
+    ):
         client.transcribe(SAMPLE)
         idle = [client.transcribe(SAMPLE).took_s for _ in track(range(plan.calls), "idle")]
         jobs = [_submit_file(http, path) for _ in range(LONG_JOBS)]
@@ -156,7 +164,7 @@ def _job(http: httpx.Client, job_id: str) -> dict[str, Any]:
 
 def large_input(plan: Plan) -> Finding:
     """Whether a process holds what passes through it."""
-    args = service_args() | {"outbound": {"allow": ["127.0.0.0/8"]}}
+    args = TINY_EN.service_args() | {"outbound": {"allow": ["127.0.0.0/8"]}}
     with tempfile.TemporaryDirectory(prefix="large") as folder, served(Path(folder)) as base_url:
         path = silent_wav(Path(folder) / "silence.wav", LARGE_BYTES)
         with running_service(**args) as service:

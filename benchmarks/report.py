@@ -97,4 +97,7 @@ def _in_unit(value: float, unit: Unit) -> str:
 
 def _sentence(machine: Machine) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
-    return f"{machine.cores} cores of an {machine.cpu}, {machine.memory_gb} GB, Python {machine.python}; {packages}."
+    gpu = f" one {machine.gpu}," if machine.gpu else ""
+    return (
+        f"{machine.cores} cores of an {machine.cpu},{gpu} {machine.memory_gb} GB, Python {machine.python}; {packages}."
+    )

@@ -51,6 +51,7 @@ class Machine:
     memory_gb: int
     python: str
     packages: Mapping[str, str]  # name → version
+    gpu: str = ""  # name and driver; empty where there is none
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from benchmarks.failure import Refused
 from benchmarks.machine import cores
 from benchmarks.memory import PeakMemory
 from benchmarks.recordings import recording
-from benchmarks.reference import BATCH_SIZE, MODEL, Heard, Kind, reference, service_args
+from benchmarks.reference import BATCH_SIZE, TINY_EN, Heard, Kind, Reference, Subject, reference
 from benchmarks.results import Measure, Unit
 from benchmarks.word_errors import WordErrors, word_errors
 from tests.cluster.running import KEY, Service, config_file, running
@@ -38,6 +38,7 @@ class Plan:
     """How much a run measures."""
 
     corpus: Corpus
+    subject: Subject = TINY_EN
     rounds: int = 3
     calls: int = 21  # of the row on latency
     most_clips: int | None = None
@@ -46,6 +47,9 @@ class Plan:
 
     def some(self, clips: list[Clip]) -> list[Clip]:
         return clips[: self.most_clips]
+
+    def reference(self, kind: Kind) -> contextlib.AbstractContextManager[Reference]:
+        return reference(kind, threads=cores(), subject=self.subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class Finding:
 
 def word_error_rate(plan: Plan) -> Finding:
     recordings, all_formats = plan.some(plan.corpus.recordings()), plan.some(plan.corpus.formats())
-    with _service() as client, reference(Kind.TRANSCRIBE, threads=cores()) as theirs:
+    with _service(plan.subject) as client, plan.reference(Kind.TRANSCRIBE) as theirs:
         _warm_up(client.transcribe, theirs.transcribe)
         formats = _readable(all_formats, client.transcribe)
         measures = [
@@ -83,7 +87,7 @@ def throughput(plan: Plan) -> Finding:
     paths = [clip.path for clip in clips]
     ours: list[float] = []
     theirs: list[float] = []
-    with _service() as client, reference(Kind.TRANSCRIBE, threads=cores()) as loop:
+    with _service(plan.subject) as client, plan.reference(Kind.TRANSCRIBE) as loop:
         _warm_up(client.transcribe, loop.transcribe)
         for _ in track(range(plan.rounds), "throughput"):
             ours.append(PASSES * len(clips) / client.transcribe_all(paths * PASSES, clients=CLIENTS))
@@ -102,9 +106,9 @@ def long_file(plan: Plan) -> Finding:
     clip = plan.corpus.long_file()
     clips = [clip] * plan.rounds
     with (
-        _service() as client,
-        reference(Kind.TRANSCRIBE, threads=cores()) as transcribe,
-        reference(Kind.BATCHED, threads=cores()) as pipeline,
+        _service(plan.subject) as client,
+        plan.reference(Kind.TRANSCRIBE) as transcribe,
+        plan.reference(Kind.BATCHED) as pipeline,
     ):
         _warm_up(client.transcribe, transcribe.transcribe, pipeline.transcribe)
         sides = client.transcribe, transcribe.transcribe, pipeline.transcribe
@@ -127,9 +131,9 @@ def long_file(plan: Plan) -> Finding:
 
 def latency(plan: Plan) -> Finding:
     with (
-        _service() as client,
-        reference(Kind.PIPELINE, threads=cores()) as pipeline,
-        reference(Kind.ENGINE, threads=cores()) as bare,
+        _service(plan.subject) as client,
+        plan.reference(Kind.PIPELINE) as pipeline,
+        plan.reference(Kind.ENGINE) as bare,
     ):
         _warm_up(client.transcribe, pipeline.transcribe, bare.transcribe)
         sides = client.transcribe, pipeline.transcribe, bare.transcribe
@@ -150,7 +154,7 @@ def latency(plan: Plan) -> Finding:
 def memory(plan: Plan) -> Finding:
     clips = plan.corpus.long_files()
     short, long = recording(clips, plan.short_s), recording(clips, plan.long_s)
-    with running_service(**service_args()) as service, client_of(service, MODEL) as client:
+    with running_service(**plan.subject.service_args()) as service, client_of(service, plan.subject.model) as client:
         _warm_up(client.transcribe)
         small, took = _peak_bytes(service, client, short)
         large, took_long = _peak_bytes(service, client, long)
@@ -227,8 +231,8 @@ def running_service(**args: object) -> Iterator[Service]:
 
 
 @contextlib.contextmanager
-def _service() -> Iterator[Client]:
-    with running_service(**service_args()) as service, client_of(service, MODEL) as client:
+def _service(subject: Subject) -> Iterator[Client]:
+    with running_service(**subject.service_args()) as service, client_of(service, subject.model) as client:
         yield client
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import ctranslate2
@@ -18,6 +19,9 @@ from serve_app.engine.loading import ModelLoader
 from serve_app.models.types import ModelSnapshot, ModelState
 from serve_app.settings import TINY_EN, ComputeType, Device, ModelSettings
 from serve_app.settings.lifecycle import NEVER, LifecycleSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+MB = 10**6
 
 Keep = Callable[..., ModelKeeper]
 
@@ -69,3 +73,18 @@ async def until(keeper: ModelKeeper, state: ModelState, model_id: str = "tiny.en
 def note(figure: str) -> None:
     """A figure to compare with docs/operations.md; `pytest -rA` shows it."""
     sys.stdout.write(f"{figure}\n")
+
+
+@asynccontextmanager
+async def hog(left_bytes: int) -> AsyncIterator[None]:
+    """Another process that holds all but so much of the GPU's memory."""
+    command = [sys.executable, "-m", "tests.gpu.hog", str(left_bytes)]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin
+    assert process.stdout
+    try:
+        assert await asyncio.wait_for(process.stdout.readline(), timeout=60) == b"holding\n"
+        yield
+    finally:
+        process.stdin.close()
+        await process.wait()

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import ctranslate2
@@ -29,13 +25,11 @@ from serve_app.settings import (
     Settings,
     load_settings,
 )
-from tests.gpu.conftest import Keep, note, shown, until
+from tests.gpu.conftest import MB, Keep, hog, note, shown, until
 from tests.gpu.driver import Driver
 
 pytestmark = pytest.mark.gpu
 
-ROOT = Path(__file__).resolve().parents[2]
-MB = 10**6
 GB = 10**9
 LARGE_V3 = "Systran/faster-whisper-large-v3"
 TYPES = (ComputeType.AUTO, ComputeType.FLOAT16, ComputeType.INT8_FLOAT16, ComputeType.FLOAT32)
@@ -147,18 +141,3 @@ async def unloaded(keeper: ModelKeeper) -> None:
 def vram(use: VramUse | None) -> VramUse:
     assert use is not None
     return use
-
-
-@asynccontextmanager
-async def hog(left_bytes: int) -> AsyncIterator[None]:
-    """Another process that holds all but so much of the GPU's memory."""
-    command = [sys.executable, "-m", "tests.gpu.hog", str(left_bytes)]
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin
-    assert process.stdout
-    try:
-        assert await asyncio.wait_for(process.stdout.readline(), timeout=60) == b"holding\n"
-        yield
-    finally:
-        process.stdin.close()
-        await process.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import ctranslate2
@@ -11,9 +12,10 @@ import pytest
 from benchmarks.bare import deployment
 from benchmarks.corpus import Corpus
 from benchmarks.failure import NotHere
+from benchmarks.gpu_rows import GPU_ROWS
 from benchmarks.lifecycle_rows import CAPACITY, MANY_MODELS, lifecycle_args, model_names, parked_ready
-from benchmarks.reference import service_args
-from benchmarks.rows import Plan, added
+from benchmarks.reference import TINY_EN
+from benchmarks.rows import Finding, Plan, added
 from serve_app.cli.config_file import read_config
 from serve_app.settings import load_settings
 from tests.cluster.running import config_file
@@ -27,7 +29,7 @@ def test_many_models_are_as_many_ids_of_the_same_weights() -> None:
     assert settings.lifecycle.max_models == CAPACITY
 
 
-@pytest.mark.parametrize("args", [service_args(), lifecycle_args(["tiny.en"])])
+@pytest.mark.parametrize("args", [TINY_EN.service_args(), lifecycle_args(["tiny.en"])])
 def test_idleness_frees_no_model_between_the_turns_of_the_other_side(args: dict[str, object]) -> None:
     lifecycle = load_settings(args, env={}).lifecycle
 
@@ -43,11 +45,12 @@ def test_bare_deployment_comes_from_zero_as_the_recogniser_does(tmp_path: Path) 
     assert (scaling.metrics_interval_s, scaling.downscale_to_zero_delay_s) == (1, 1)
 
 
-def test_row_on_parked_models_says_that_it_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("row", [parked_ready, *GPU_ROWS.values()])
+def test_rows_of_a_gpu_say_that_they_need_one(row: Callable[[Plan], Finding], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 0)
 
     with pytest.raises(NotHere, match="needs a GPU"):
-        parked_ready(Plan(Corpus(())))
+        row(Plan(Corpus(())))
 
 
 def test_difference_is_of_the_medians_unless_another_is_asked_for() -> None:

@@ -50,6 +50,10 @@ def test_without_nvml_loads_are_tried_unasked(
 
 def test_the_acceptance_run_is_documented_test_by_test() -> None:
     listed = re.findall(r"^\| `(test_\w+)` \|", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
-    written = re.findall(r"^(?:async )?def (test_\w+)\(", (ROOT / "tests/gpu/test_cuda.py").read_text(), re.MULTILINE)
+    written = [
+        name
+        for module in ("test_cuda.py", "test_service.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)\(", (ROOT / "tests/gpu" / module).read_text(), re.MULTILINE)
+    ]
 
     assert listed == written
