@@ -41,16 +41,22 @@ def build_app(args: Mapping[str, Any]) -> Application:
         ConfigError: The settings are wrong.
     """
     settings = load_settings(args)
+    placement = settings.placement
     recognizer = serve.deployment(
         name="Recognizer",
-        ray_actor_options={"num_cpus": settings.recognizer.num_cpus, "num_gpus": settings.recognizer.num_gpus},
+        ray_actor_options={
+            "num_cpus": settings.recognizer.num_cpus,
+            "num_gpus": settings.recognizer.num_gpus,
+            "resources": placement.recognizer,
+        },
         # Enough to fill the next batches while one runs; what is above waits at the callers and can go to another replica.
         max_ongoing_requests=4 * settings.recognizer.max_batch_size + 8,
         **recognizer_scaling(settings),
     )(RecognizerReplica)
     pipeline = serve.deployment(
         name="Pipeline",
-        ray_actor_options={"num_cpus": settings.pipeline.num_cpus},
+        ray_actor_options={"num_cpus": settings.pipeline.num_cpus, "resources": placement.pipeline},
+        max_surge_percent=settings.pipeline.max_surge_percent,
         max_ongoing_requests=STREAMS,
         graceful_shutdown_timeout_s=LONGEST_REQUEST_S,
         **_pipeline_scaling(settings.pipeline),
@@ -58,7 +64,7 @@ def build_app(args: Mapping[str, Any]) -> Application:
     coordinator = serve.deployment(
         name=COORDINATOR,
         num_replicas=1,
-        ray_actor_options={"num_cpus": COORDINATOR_CPUS},
+        ray_actor_options={"num_cpus": COORDINATOR_CPUS, "resources": placement.coordinator},
         max_ongoing_requests=STREAMS,
         graceful_shutdown_wait_loop_s=0.5,
         # Its calls last no longer than a slice of events; what runs when it is ended by force is queued again.
@@ -68,7 +74,8 @@ def build_app(args: Mapping[str, Any]) -> Application:
     gateway = serve.deployment(
         name="Gateway",
         num_replicas=settings.gateway.replicas,
-        ray_actor_options={"num_cpus": settings.gateway.num_cpus},
+        ray_actor_options={"num_cpus": settings.gateway.num_cpus, "resources": placement.gateway},
+        max_surge_percent=settings.gateway.max_surge_percent,
         max_ongoing_requests=STREAMS,
         graceful_shutdown_timeout_s=LONGEST_REQUEST_S,
         graceful_shutdown_wait_loop_s=0.5,

@@ -87,7 +87,7 @@ def _normalised(path: str, value: str) -> Any:
     if path == "log_level":
         level = value.split(",")[0].upper()
         return {"WARN": "WARNING"}.get(level, level)
-    if path in {
+    if path.startswith("placement.") or path in {
         "models",
         "aliases",
         "preload",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from serve_app.settings.lifecycle import LifecycleSettings
+from serve_app.settings.placement import PlacementSettings
 from serve_app.settings.section import Count, Positive, Section
 
 
@@ -123,9 +124,15 @@ class SpeechSettings(Section):
     """Kept before and after each span, in seconds."""
 
 
+Surge = Annotated[int, Field(ge=0, le=100)]
+
+
 class GatewaySettings(Section):
     replicas: Count = 1
     """Gateway replicas."""
+    max_surge_percent: Surge = 25
+    """New replicas that may start before old ones stop when a running service gets another config, in percent of the replicas,
+    rounded up."""
     drain_s: Annotated[float, Field(ge=0)] = 30.0
     """How long requests in progress may take after SIGTERM, in seconds."""
     num_cpus: Annotated[float, Field(ge=0)] = 0.1
@@ -150,6 +157,8 @@ class PipelineSettings(Replicas):
     """Pipeline replicas at rest."""
     max_replicas: Count = 1
     """Pipeline replicas under load."""
+    max_surge_percent: Surge = 25
+    """As for the Gateway. The Recognizer has none: a GPU seldom has room for a second one."""
     num_cpus: Annotated[float, Field(ge=0)] = 0.1
     """Logical CPUs for Ray to reserve for each replica."""
     decoders: Count = 2
@@ -319,6 +328,7 @@ class Settings(Section):
     pipeline: PipelineSettings = PipelineSettings()
     recognizer: RecognizerSettings = RecognizerSettings()
     lifecycle: LifecycleSettings = LifecycleSettings()
+    placement: PlacementSettings = PlacementSettings()
     jobs: JobSettings = JobSettings()
     hub: HubSettings = HubSettings()
     webhooks: WebhookSettings = WebhookSettings()
