@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 
 from serve_app import __doc__ as description
 from serve_app import __version__
-from serve_app.api import audio, documents, jobs, lifecycle, models, system, tus
+from serve_app.api import audio, documents, jobs, lifecycle, metrics, models, system, tus
+from serve_app.api.counting import CLIENT_WENT_AWAY, CountRequests
 from serve_app.api.limits import BodyLimit, RequestLimiter
 from serve_app.api.memory import GiveBackMemory
 from serve_app.api.middleware import LastResort, RequestIds
@@ -28,7 +29,6 @@ from serve_app.errors import InvalidRequest, RayscribeError
 
 __all__ = ["Services", "create_app"]
 
-CLIENT_WENT_AWAY = 499  # nobody reads it; a number for access logs
 MAX_STREAMS = 1000  # that follow jobs, models or pulls, at one Gateway replica
 MAX_STREAMS_PER_KEY = 200
 
@@ -44,12 +44,14 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
         middleware=[
             Middleware(RequestIds),
+            Middleware(CountRequests, tally=services.tally, clock=services.clock),
             Middleware(LastResort),
             Middleware(BodyLimit, max_bytes=limits.max_upload_bytes, idle_s=limits.upload_idle_s),
             Middleware(GiveBackMemory),
         ],
     )
     app.state.services = services
+    app.state.scraper = metrics.Scraper(services)
     app.state.limiter = RequestLimiter(
         max_requests=limits.max_requests,
         max_per_key=limits.max_requests_per_key,
@@ -76,7 +78,7 @@ def create_app(services: Services) -> FastAPI:
     limiter: RequestLimiter = app.state.limiter
     app.state.pulls = Pulls(services.catalogue, stopping=lambda: limiter.draining)
     _add_problems(app, limits.max_retry_after_s)
-    for routes in (audio, jobs, tus, models, lifecycle, system):
+    for routes in (audio, jobs, tus, models, lifecycle, system, metrics):
         app.include_router(routes.router)
     app.add_api_route("/openapi.json", partial(_openapi, app), include_in_schema=False)
     if services.settings.http.enable_ui:

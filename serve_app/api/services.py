@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated
 
@@ -18,6 +18,8 @@ from serve_app.jobs.protocols import Clock, Jobs, Sleep, UrlFetcher
 from serve_app.models.catalogue import Catalogue
 from serve_app.models.protocols import Models
 from serve_app.settings import Scope, Settings
+from serve_app.telemetry.tally import Tally
+from serve_app.telemetry.totals import TotalKeeper, Totals
 from serve_app.transcript.protocols import MediaStore, Transcriber
 
 
@@ -51,6 +53,14 @@ class Services:
     sleep: Sleep = asyncio.sleep
     models: Models | None = None
     """States of models, and who loads and unloads them; None: this service does not know them."""
+    tally: Tally = field(default_factory=Tally)
+    """Where this process counts."""
+    total_keeper: TotalKeeper | None = None
+    """Where the counts of all processes come together; None: this is the only one."""
+
+    @cached_property
+    def counts(self) -> TotalKeeper:
+        return self.total_keeper or Totals(self.tally)
 
     @cached_property
     def catalogue(self) -> Catalogue:

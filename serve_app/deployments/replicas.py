@@ -25,6 +25,7 @@ from serve_app.deployments.handles import (
     HandleTranscriber,
 )
 from serve_app.deployments.model_handles import HandleHolder, HandleModels, HandleReporter
+from serve_app.deployments.total_handle import HandleTotals
 from serve_app.errors import ModelNotReady, RecognizerUnavailable
 from serve_app.jobs.job import (
     Announcement,
@@ -45,6 +46,9 @@ from serve_app.jobs.job import (
 from serve_app.jobs.protocols import Step
 from serve_app.models.types import SERVING, ClusterModels, ModelEvent, ModelOverview, ReplicaReport, UnloadOrder
 from serve_app.settings import Settings, check_listen, read_database_url, read_webhook_secret
+from serve_app.telemetry.courier import Courier
+from serve_app.telemetry.tally import Counts, Tally
+from serve_app.telemetry.totals import Growth, Totals
 from serve_app.transcript.protocols import MediaReference
 from serve_app.transcript.types import (
     ChunkRequest,
@@ -64,12 +68,13 @@ class RecognizerReplica:
 
         telemetry.configure_logging(settings.log_level)
         context = serve.get_replica_context()
-        self._recognizer = BatchingRecognizer.from_settings(settings, replica_id=context.replica_id.unique_id)
+        replica_id, tally = context.replica_id.unique_id, Tally()
+        self._recognizer = BatchingRecognizer.from_settings(settings, replica_id=replica_id, tally=tally)
         self._holds = Holds(self._recognizer.models)
         coordinator = coordinator_of(context.app_name)
-        self._link = ReplicaLink(
-            context.replica_id.unique_id, self._recognizer.models, HandleReporter(coordinator), advertise
-        )
+        self._courier = Courier(replica_id, tally, HandleTotals(coordinator).grow)
+        self._courier.start()
+        self._link = ReplicaLink(replica_id, self._recognizer.models, HandleReporter(coordinator), advertise)
         self._link.start()
         # Serve stays DEPLOYING until this returns, so nothing is sent to a service that has not loaded its models.
         with contextlib.suppress(ModelNotReady):  # somebody unloaded one meanwhile
@@ -92,6 +97,7 @@ class RecognizerReplica:
         self._joining.cancel()
         await self._link.close()
         await self._recognizer.close()
+        await self._courier.close()
 
 
 class PipelineReplica:
@@ -103,19 +109,24 @@ class PipelineReplica:
         from serve_app.media.remote import open_fetcher
         from serve_app.pipeline.background import BackgroundRecognizer
         from serve_app.pipeline.decode import DecoderPool
+        from serve_app.pipeline.measured import MeasuredTranscriber
         from serve_app.pipeline.run import Pipeline
 
         telemetry.configure_logging(settings.log_level)
         pipeline = settings.pipeline
         self._decoders = DecoderPool(size=pipeline.decoders, max_audio_s=settings.limits.max_audio_s)
-        coordinator = coordinator_of(serve.get_replica_context().app_name)
+        context, tally = serve.get_replica_context(), Tally()
+        coordinator = coordinator_of(context.app_name)
+        self._courier = Courier(context.replica_id.unique_id, tally, HandleTotals(coordinator).grow)
+        self._courier.start()
         recognizers = PatientRecognizer(
             HandleRecognizer(recognizer, retries=pipeline.chunk_retries),
             HandleModels(coordinator),
             wait_s=settings.lifecycle.cold_start_wait_s,
         )
         at_once = settings.recognizer.chunks_that_keep_busy
-        self._pipeline = Pipeline(recognizers, self._decoders, chunks_in_flight=pipeline.chunks_in_flight)
+        for_requests = Pipeline(recognizers, self._decoders, chunks_in_flight=pipeline.chunks_in_flight)
+        self._pipeline = MeasuredTranscriber(for_requests, tally, "request")
         for_jobs = Pipeline(
             BackgroundRecognizer(recognizers, at_once=at_once),
             self._decoders,
@@ -123,7 +134,9 @@ class PipelineReplica:
         )
         lease_s = settings.jobs.lease_s
         recorder = HandleRecorder(coordinator, lease_s=lease_s)
-        self._runner = AttemptRunner(for_jobs, recorder, open_fetcher(settings), heartbeat_s=lease_s / 3)
+        self._runner = AttemptRunner(
+            MeasuredTranscriber(for_jobs, tally, "job"), recorder, open_fetcher(settings), heartbeat_s=lease_s / 3
+        )
 
     async def run(
         self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
@@ -137,6 +150,7 @@ class PipelineReplica:
 
     async def __del__(self) -> None:
         await self._decoders.close()
+        await self._courier.close()
 
 
 class CoordinatorReplica:
@@ -161,7 +175,8 @@ class CoordinatorReplica:
         from serve_app.models.catalogue import Catalogue
 
         telemetry.configure_logging(settings.log_level)
-        clock = SteadyClock()
+        clock, tally = SteadyClock(), Tally()
+        self._totals = Totals(tally)
         self._registry = ModelRegistry(Catalogue(settings), HandleHolder(recognizer), settings.lifecycle, clock)
         self._milestones = Milestones(self._registry, clock)
         # A context of its own: Serve cancels whatever was started in the context of a call that is cancelled.
@@ -179,6 +194,7 @@ class CoordinatorReplica:
                 clock=clock,
                 waiting_for=self._waiting_for,
                 announcements=self._announcements,
+                tally=tally,
             )
         )
         self._coordinator.start()
@@ -247,6 +263,12 @@ class CoordinatorReplica:
     async def model_orders(self, replica_id: str, after: int | None) -> Sequence[UnloadOrder]:
         return await self._registry.orders(replica_id, after=after)
 
+    async def grow(self, growth: Growth) -> None:
+        await self._totals.grow(growth)
+
+    async def totals(self) -> Counts:
+        return await self._totals.totals()
+
     async def _announcements(self) -> AsyncGenerator[Announcement, None]:
         async with contextlib.aclosing(self._milestones.follow()) as events:
             async for event in events:
@@ -272,7 +294,9 @@ class CoordinatorReplica:
 class GatewayReplica:
     """HTTP: everything in `serve_app.api`, and nothing else."""
 
-    def __init__(self, settings: Settings, pipeline: DeploymentHandle[Any], coordinator: DeploymentHandle[Any]) -> None:
+    async def __init__(  # type: ignore[misc]
+        self, settings: Settings, pipeline: DeploymentHandle[Any], coordinator: DeploymentHandle[Any]
+    ) -> None:
         from serve_app.api.application import Services, create_app
         from serve_app.api.auth import KeyRing
         from serve_app.media.remote import open_fetcher
@@ -281,6 +305,9 @@ class GatewayReplica:
         telemetry.configure_logging(settings.log_level)
         api_keys = KeyRing(settings.auth)
         check_listen(settings, has_keys=bool(api_keys()))  # plain `serve run` comes past no other check
+        context, tally, totals = serve.get_replica_context(), Tally(), HandleTotals(coordinator)
+        self._courier = Courier(context.replica_id.unique_id, tally, totals.grow)
+        self._courier.start()
         jobs = HandleJobs(coordinator)
         self._app = create_app(
             Services(
@@ -292,7 +319,9 @@ class GatewayReplica:
                 models=HandleModels(coordinator),
                 job_media=open_media_store(settings),
                 fetcher=open_fetcher(settings),
-                ready=Readiness(serve.get_replica_context().app_name),
+                ready=Readiness(context.app_name),
+                tally=tally,
+                total_keeper=totals,
             )
         )
 
@@ -304,6 +333,9 @@ class GatewayReplica:
         self._app.state.limiter.drain()
         in_progress: int = self._app.state.limiter.in_progress
         return in_progress
+
+    async def __del__(self) -> None:
+        await self._courier.close()
 
 
 class Readiness:

@@ -23,6 +23,7 @@ from serve_app.errors import InsufficientMemory, OutOfMemory, RayscribeError, Re
 from serve_app.models.protocols import Gpu
 from serve_app.models.types import GpuMemory, ModelSnapshot, Reason, ReplicaReport, UnloadOrder
 from serve_app.settings.lifecycle import LifecycleSettings
+from serve_app.telemetry.tally import Tally
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class ModelKeeper:
         now: A clock in seconds.
         utc: The same as an instant; asked once.
         sleep: Waits for seconds of that clock.
+        tally: Where loads are counted.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class ModelKeeper:
         now: Callable[[], float] = time.monotonic,
         utc: Callable[[], datetime] = _utc_now,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        tally: Tally | None = None,
     ) -> None:
         settings = settings or LifecycleSettings()
         self._on_gpu = gpu is not None if on_gpu is None else on_gpu
@@ -90,6 +93,7 @@ class ModelKeeper:
             residue_bytes=settings.unload_residue_bytes,
             now=now,
             ended=self._turn,
+            tally=tally or Tally(),
         )
         self._now = now
         self._sleep = sleep

@@ -17,6 +17,8 @@ from serve_app.engine.residents import Residents
 from serve_app.engine.weights import Loaded, Weights
 from serve_app.errors import GpuLost, ModelLoadFailed, OutOfMemory, RayscribeError, RecognizerUnavailable
 from serve_app.models.types import GpuMemory
+from serve_app.telemetry.metrics import MODEL_LOAD_FAILURES, MODEL_LOADS
+from serve_app.telemetry.tally import Tally
 
 T = TypeVar("T")
 
@@ -39,6 +41,7 @@ class Porter:
         residue_bytes: So much may stay on it when the last model was freed.
         now: A clock in seconds.
         ended: Called after each end, with the memory that was asked for.
+        tally: Where loads are counted.
 
     Attributes:
         must_recycle: More stayed, or the GPU has failed: the process is to be replaced.
@@ -55,6 +58,7 @@ class Porter:
         residue_bytes: int,
         now: Callable[[], float],
         ended: Callable[[GpuMemory | None], None],
+        tally: Tally,
     ) -> None:
         self._residents = residents
         self._weights = weights
@@ -65,6 +69,7 @@ class Porter:
         self._residue_bytes = residue_bytes
         self._now = now
         self._ended = ended
+        self._tally = tally
         self._is_closed = False
         self.must_recycle = False
 
@@ -139,11 +144,14 @@ class Porter:
     def _loaded(self, load: Load, began_s: float, future: asyncio.Future[Loaded]) -> None:
         error = future.exception()
         if error is None:
-            self._is_loaded(load.model_id, self._now() - began_s, future.result())
+            load_s = self._now() - began_s
+            self._tally.observe(MODEL_LOADS, load_s, load.model_id, "host_memory" if load.parked else "disk")
+            self._is_loaded(load.model_id, load_s, future.result())
         elif isinstance(error, OutOfMemory) and self._on_gpu and not load.on_cpu:
             logger.warning("%s waits for GPU memory: %s", load.model_id, error.message)
             self._residents.found_no_room(load.model_id, error.message, self._now())
         else:
+            self._tally.count(MODEL_LOAD_FAILURES, load.model_id)
             if isinstance(error, RecognizerUnavailable):
                 self.give_up(error.message)
             self._residents.failed(load.model_id, _as_ours(load.model_id, error), self._now())

@@ -18,6 +18,7 @@ from serve_app.engine.features import FULL_WINDOW, extract, window_for
 from serve_app.engine.gpu import open_gpu
 from serve_app.engine.keeper import ModelKeeper
 from serve_app.engine.loading import ModelLoader
+from serve_app.engine.measured import count_chunk, measured
 from serve_app.engine.memory import give_back_large_blocks
 from serve_app.engine.models import LoadedModel, is_out_of_memory
 from serve_app.engine.outcome import choose, recognized
@@ -25,6 +26,7 @@ from serve_app.engine.prompts import prefix_tokens
 from serve_app.errors import ModelNotFound, OutOfMemory
 from serve_app.models.catalogue import Catalogue
 from serve_app.settings import Device, ModelSettings, Settings, read_hub_token
+from serve_app.telemetry.tally import Tally
 from serve_app.transcript.types import ChunkRequest, DecodingOptions, RecognizedChunk
 
 FULL_BATCH_WINDOW = FULL_WINDOW // 2  # up to here a batch takes all the chunks that it may
@@ -43,6 +45,7 @@ class BatchingRecognizer:
         max_batch_size: Chunks of up to 15 s recognised together; of longer ones fewer, see `largest_batch`.
         batch_wait_s: How long an idle recogniser waits for a batch to fill.
         batches_at_once: Batches that are decoded side by side.
+        tally: Where chunks and batches are counted.
     """
 
     def __init__(
@@ -53,25 +56,31 @@ class BatchingRecognizer:
         max_batch_size: int = 8,
         batch_wait_s: float = 0.003,
         batches_at_once: int = 1,
+        tally: Tally | None = None,
     ) -> None:
         self._catalogue = catalogue
         self.models = models
+        self._tally = tally or Tally()
+        largest = partial(largest_batch, max_batch_size)
         self._preparing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prepare")
         self._decoding = ThreadPoolExecutor(max_workers=batches_at_once, thread_name_prefix="decode")
         self._batcher: Batcher[PassKey, Utterance, Decoding] = Batcher(
-            self._decode,
-            largest=partial(largest_batch, max_batch_size),
+            measured(self._decode, largest, self._tally),
+            largest=largest,
             wait_s=batch_wait_s,
             concurrency=batches_at_once,
         )
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, replica_id: str = "") -> BatchingRecognizer:
+    def from_settings(
+        cls, settings: Settings, *, replica_id: str = "", tally: Tally | None = None
+    ) -> BatchingRecognizer:
         """
         A recogniser for the settings' catalogue on this machine; loads nothing yet. Changes how this process frees memory.
 
         Args:
             replica_id: What reports of its models say.
+            tally: Where this process counts.
         """
         give_back_large_blocks()
         recognizer = settings.recognizer
@@ -94,10 +103,11 @@ class BatchingRecognizer:
         )
         return cls(
             catalogue,
-            ModelKeeper(load, settings.lifecycle, gpu=gpu, on_gpu=on_gpu, replica_id=replica_id),
+            ModelKeeper(load, settings.lifecycle, gpu=gpu, on_gpu=on_gpu, replica_id=replica_id, tally=tally),
             max_batch_size=recognizer.max_batch_size,
             batch_wait_s=recognizer.batch_wait_ms / 1000,
             batches_at_once=batches_at_once,
+            tally=tally,
         )
 
     async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
@@ -147,6 +157,7 @@ class BatchingRecognizer:
         loop = asyncio.get_running_loop()
         utterance = await loop.run_in_executor(self._preparing, self._prepare, model, request)
         decoding, attempts = await self._decode_well(model, utterance, request)
+        count_chunk(self._tally, request.options.model_id, utterance, attempts)
         return recognized(decoding, model.engine, attempts=attempts, text_of=model.vocabulary.decode)
 
     def _prepare(self, model: LoadedModel, request: ChunkRequest) -> Utterance:

@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import httpx
@@ -23,6 +23,7 @@ from serve_app.jobs.retention import Retention
 from serve_app.jobs.service import JobService
 from serve_app.jobs.webhooks import Deliverer
 from serve_app.settings import JobSettings, WebhookSettings
+from serve_app.telemetry.tally import Tally
 from serve_app.transcript.protocols import MediaStore
 from serve_app.transcript.render import to_json
 
@@ -37,6 +38,7 @@ class Parts:
     What a Coordinator works with.
 
     Attributes:
+        tally: Where this process counts.
         announcements: The turns of models, from now on; asked for only where webhooks tell of them.
     """
 
@@ -51,6 +53,7 @@ class Parts:
     open_again_s: float = 5.0  # after the store could not be opened
     waiting_for: Callable[[str], WaitingFor | None] = lambda model_id: None  # as JobService's
     announcements: Callable[[], AsyncGenerator[Announcement, None]] | None = None
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def tells_of_models(self) -> bool:
@@ -128,7 +131,7 @@ class Coordinator:
 
     async def _work(self, store: JobStore, epoch: int) -> None:
         parts, settings, hub = self._parts, self._parts.settings, Hub()
-        dispatcher = Dispatcher(store, hub, settings, parts.clock)
+        dispatcher = Dispatcher(store, hub, settings, parts.clock, tally=parts.tally)
         retention = Retention(store, parts.media, hub, settings, parts.clock)
         forecast = Forecast(parts.clock, settings.max_running)
         self._service = JobService(
@@ -142,6 +145,7 @@ class Coordinator:
             parts.clock,
             waiting_for=parts.waiting_for,
             tells_of_models=parts.tells_of_models,
+            tally=parts.tally,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._dispatch(dispatcher, epoch))
@@ -161,7 +165,13 @@ class Coordinator:
 
         parts = self._parts
         deliverer = Deliverer(
-            store, body_of, parts.client, secret=parts.webhook_secret, settings=parts.webhooks, clock=parts.clock
+            store,
+            body_of,
+            parts.client,
+            secret=parts.webhook_secret,
+            settings=parts.webhooks,
+            clock=parts.clock,
+            tally=parts.tally,
         )
         with contextlib.suppress(Superseded):
             await deliverer.run(epoch, hub)

@@ -26,10 +26,12 @@ from serve_app.errors import (
     Superseded,
 )
 from serve_app.jobs.hub import Bell, Hub
-from serve_app.jobs.job import Claim, JobError, Priority, WaitingFor
+from serve_app.jobs.job import Claim, JobError, Priority, Status, WaitingFor
 from serve_app.jobs.patience import given_up, wait_s
 from serve_app.jobs.protocols import Clock, JobRunner, JobStore
 from serve_app.settings import JobSettings
+from serve_app.telemetry.metrics import JOBS_ENDED
+from serve_app.telemetry.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -55,13 +57,19 @@ class Dispatcher:
     Keeps as many jobs running as there are places.
 
     It knows nothing that the store does not: one that starts anew goes on where the last one was.
+
+    Args:
+        tally: Where jobs that failed are counted.
     """
 
-    def __init__(self, store: JobStore, hub: Hub, settings: JobSettings, clock: Clock) -> None:
+    def __init__(
+        self, store: JobStore, hub: Hub, settings: JobSettings, clock: Clock, *, tally: Tally | None = None
+    ) -> None:
         self._store = store
         self._hub = hub
         self._settings = settings
         self._clock = clock
+        self._tally = tally or Tally()
         self._bell = Bell()
         self._runs: dict[str, _Run] = {}
 
@@ -188,6 +196,7 @@ class Dispatcher:
 
     async def _fail(self, claim: Claim, error: JobError, *, excused: bool = False) -> None:
         await self._store.fail(claim.lease, error, excused=excused)
+        self._tally.count(JOBS_ENDED, Status.FAILED)
         self._hub.ring_end(claim.lease.job_id)
 
     async def _release(

@@ -25,12 +25,15 @@ from serve_app.jobs.job import (
     NewJob,
     Owner,
     QueueStats,
+    Status,
     Submitted,
     WaitingFor,
 )
 from serve_app.jobs.protocols import AttemptRecorder, Clock, Jobs, JobStore, Step
 from serve_app.jobs.retention import Retention
 from serve_app.settings import JobSettings
+from serve_app.telemetry.metrics import JOBS_ENDED, JOBS_SUBMITTED
+from serve_app.telemetry.tally import Tally
 from serve_app.transcript.protocols import MediaStore, StoredMedia
 from serve_app.transcript.types import ChunkTranscribed, TranscriptionFinished
 
@@ -50,6 +53,7 @@ class JobService(Jobs, AttemptRecorder):
     Args:
         slice_s: How long one call of `events` lasts.
         waiting_for: What chunks of a model wait for now.
+        tally: Where jobs are counted as they are submitted and end.
         tells_of_models: Whether every `webhook_url` that is given hears of models from then on.
     """
 
@@ -68,6 +72,7 @@ class JobService(Jobs, AttemptRecorder):
         poll_s: float = POLL_S,
         waiting_for: Callable[[str], WaitingFor | None] = lambda model_id: None,
         tells_of_models: bool = False,
+        tally: Tally | None = None,
     ) -> None:
         self._store = store
         self._media = media
@@ -82,6 +87,7 @@ class JobService(Jobs, AttemptRecorder):
         self._poll_s = poll_s
         self._waiting_for = waiting_for
         self._tells_of_models = tells_of_models
+        self._tally = tally or Tally()
 
     # For the HTTP layer.
 
@@ -89,6 +95,7 @@ class JobService(Jobs, AttemptRecorder):
         with self._watched():
             submitted = await self._store.submit(replace(new, tells_of_models=self._tells_of_models))
         self._dispatcher.wake()
+        self._tally.count(JOBS_SUBMITTED, by=submitted.created)
         return replace(submitted, job=self._as_it_is(submitted.job))
 
     async def was_submitted(self, key: str, owner: str) -> bool:
@@ -111,7 +118,9 @@ class JobService(Jobs, AttemptRecorder):
         return replace(page, jobs=tuple(map(self._as_it_is, page.jobs)))
 
     async def cancel(self, job_id: str, owner: Owner) -> JobDetails:
+        before = await self._store.get(job_id, owner)
         job = await self._store.cancel(job_id, owner)
+        self._tally.count(JOBS_ENDED, Status.CANCELLED, by=not before.status.ended)
         self._stopped(job_id)
         return await self._details(job)
 
@@ -159,6 +168,7 @@ class JobService(Jobs, AttemptRecorder):
                 await self._delete(lease.job_id, step.media)  # purged, or cancelled, while it was fetched
             raise
         if isinstance(step, TranscriptionFinished):
+            self._tally.count(JOBS_ENDED, Status.DONE)
             self._forecast.ended(await self._store.get(lease.job_id))
             self._hub.ring_end(lease.job_id)
             return

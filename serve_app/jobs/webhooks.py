@@ -20,6 +20,8 @@ from serve_app.jobs.places import FairPlaces
 from serve_app.jobs.protocols import Clock, JobStore, Sleep
 from serve_app.media.outbound import MAX_REDIRECTS, failure
 from serve_app.settings import WebhookSettings
+from serve_app.telemetry.metrics import WEBHOOK_ATTEMPTS
+from serve_app.telemetry.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,11 @@ LOOK_S = 1.0  # how late a retry may be
 AT_ONCE = 32  # attempts, over all hosts: each has a whole transcript in memory
 MOST_NEW = 1000  # begun at one look
 STORE_RETRY_S = 10.0
+OUTCOMES = {
+    DeliveryStatus.DELIVERED: "delivered",
+    DeliveryStatus.PENDING: "retried",
+    DeliveryStatus.EXHAUSTED: "exhausted",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ class Deliverer:
         body_of: The job object as JSON, by job id.
         client: One that keeps to the rules for outbound addresses.
         secret: As Standard Webhooks has it, `whsec_…`; None leaves deliveries unsigned.
+        tally: Where attempts are counted.
         wall: For what is signed, because receivers compare it with their own clocks; `clock` may be ahead of it for long.
     """
 
@@ -61,6 +69,7 @@ class Deliverer:
         secret: str | None,
         settings: WebhookSettings,
         clock: Clock,
+        tally: Tally | None = None,
         wall: Clock = wall_clock,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -70,6 +79,7 @@ class Deliverer:
         self._signer = Webhook(secret) if secret is not None else None
         self._settings = settings
         self._clock = clock
+        self._tally = tally or Tally()
         self._wall = wall
         self._sleep = sleep
         self._places = FairPlaces(AT_ONCE, settings.max_per_host)
@@ -143,6 +153,7 @@ class Deliverer:
         outcome = await self._post(delivery, await self._body(delivery))
         after = attempted(delivery, outcome, self._clock())
         await self._store.update_delivery(delivery, after)
+        self._tally.count(WEBHOOK_ATTEMPTS, OUTCOMES[after.status])
         if after.status is DeliveryStatus.DELIVERED and after.job_id is not None:
             self._hub.delivered(after.job_id)
         if after.status is DeliveryStatus.EXHAUSTED:

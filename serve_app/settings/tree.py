@@ -81,6 +81,8 @@ class AuthSettings(Section):
     """Environment variable with the API keys of scope `admin`, which see the jobs and uploads of all keys."""
     admin_key_file: str | None = None
     """File with one such key a line; read again when it changes."""
+    metrics: Literal["open", "key"] = "open"
+    """`open`: `/metrics` is shown without a key, as `/health` is; `key`: any key opens it."""
 
 
 class LimitSettings(Section):
