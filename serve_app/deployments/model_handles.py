@@ -10,6 +10,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.deployments.calls import DIED, PerModel, answer, ask_coordinator, slice_of
 from serve_app.errors import CoordinatorUnavailable, RecognizerUnavailable
+from serve_app.lifecycle.overview import Wish
 from serve_app.lifecycle.protocols import Holder
 from serve_app.models.protocols import ModelReporter, Models
 from serve_app.models.types import ClusterModels, ModelEvent, ModelOverview, ReplicaReport, UnloadOrder
@@ -21,9 +22,9 @@ class HandleHolder(Holder):
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._hold = PerModel(handle, "hold")
 
-    async def hold(self, model_id: str, for_s: float) -> None:
+    async def hold(self, model_id: str, for_s: float, wish: Wish) -> None:
         try:
-            await answer(self._hold.remote(model_id, model_id, for_s))
+            await answer(self._hold.remote(model_id, model_id, for_s, wish))
         except DIED:
             raise RecognizerUnavailable("The process that held the model died.") from None
 

@@ -44,6 +44,7 @@ from serve_app.jobs.job import (
     WaitingFor,
 )
 from serve_app.jobs.protocols import Step
+from serve_app.lifecycle.overview import Wish
 from serve_app.models.types import SERVING, ClusterModels, ModelEvent, ModelOverview, ReplicaReport, UnloadOrder
 from serve_app.settings import Settings, check_listen, read_database_url, read_webhook_secret
 from serve_app.telemetry.courier import Courier
@@ -86,8 +87,8 @@ class RecognizerReplica:
     async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
         return await self._recognizer.recognize(request)
 
-    async def hold(self, model_id: str, for_s: float) -> None:
-        await self._holds.hold(model_id, for_s)
+    async def hold(self, model_id: str, for_s: float, wish: Wish) -> None:
+        await self._holds.hold(model_id, for_s, wish)
 
     def check_health(self) -> None:
         if self._recognizer.models.must_recycle:

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -57,7 +57,7 @@ class ModelKeeper:
         replica_id: In reports.
         executor: Where loads and all else that blocks is done; None makes one, and another for questions to the GPU.
         now: A clock in seconds.
-        utc: The same as an instant; asked once.
+        utc: A clock of instants, the cluster's: reports ask it once, and orders are compared by it.
         sleep: Waits for seconds of that clock.
         tally: Where loads are counted.
     """
@@ -96,6 +96,7 @@ class ModelKeeper:
             tally=tally or Tally(),
         )
         self._now = now
+        self._utc = utc
         self._sleep = sleep
         self._callers: dict[Ticket, _Caller] = {}
         self._alarm: asyncio.Task[None] | None = None
@@ -113,22 +114,25 @@ class ModelKeeper:
         return self._reports.changed
 
     @asynccontextmanager
-    async def lease(self, model_id: str, transcription: str = "") -> AsyncIterator[LoadedModel]:
+    async def lease(self, model_id: str, began_at: datetime | None = None) -> AsyncIterator[LoadedModel]:
         """
         Use a model, loaded first if need be, for as long as the context is open. Cancelling a wait cancels no load.
 
         Args:
-            transcription: When the model drains, transcriptions that had it go on.
+            began_at: When the whole began that this is a part of: when the model is to be unloaded, what began before goes on.
+                None: now.
 
         Raises:
             ModelLoadFailed, PullFailed: It cannot be loaded here. Where others hold the GPU's memory it is waited for.
             ModelNotReady: It was unloaded by force, also while the context is open.
             RecognizerUnavailable: The keeper is closed, or the GPU has failed.
         """
-        async with self._asking(model_id, Reason.REQUEST, transcription) as caller:
+        async with self._asking(model_id, Reason.REQUEST, began_at) as caller:
             yield await caller.model
 
-    async def use(self, model_id: str, work: Callable[[LoadedModel], Awaitable[T]], *, transcription: str = "") -> T:
+    async def use(
+        self, model_id: str, work: Callable[[LoadedModel], Awaitable[T]], *, began_at: datetime | None = None
+    ) -> T:
         """
         Work with a model; when the GPU's memory runs out, again as soon as the model could be loaded again.
 
@@ -139,7 +143,7 @@ class ModelKeeper:
         """
         tries = 0
         while True:
-            async with self._asking(model_id, Reason.REQUEST, transcription) as caller:
+            async with self._asking(model_id, Reason.REQUEST, began_at) as caller:
                 model = await caller.model
                 try:
                     return await work(model)
@@ -171,15 +175,20 @@ class ModelKeeper:
             self._turn()
 
     @asynccontextmanager
-    async def hold(self, model_id: str, cause: Reason = Reason.LOAD) -> AsyncIterator[None]:
+    async def hold(
+        self, model_id: str, cause: Reason = Reason.LOAD, asked_at: datetime | None = None
+    ) -> AsyncIterator[None]:
         """
         Load a model, and keep idleness away from it for as long as the context is open.
 
+        Args:
+            asked_at: When this was wished for; None: now.
+
         Raises:
             ModelLoadFailed, PullFailed, RecognizerUnavailable: As `lease`.
-            ModelNotReady: It was unloaded before it was loaded.
+            ModelNotReady: It was unloaded before it was loaded, or was ordered to be after this was wished for.
         """
-        async with self._asking(model_id, cause, holds=True) as caller:
+        async with self._asking(model_id, cause, asked_at, holds=True) as caller:
             await caller.model
             yield
 
@@ -194,7 +203,8 @@ class ModelKeeper:
 
     def unload(self, order: UnloadOrder) -> None:
         """Free a model as soon as nobody uses it; by force, take it from all who do and from all who wait for it."""
-        self._residents.unload(order.model_id, self._now(), force=order.force)
+        # Where the clock of the Coordinator's machine is ahead, the order must not be about what is yet to come.
+        self._residents.unload(replace(order, at=min(order.at, self._utc())), self._now())
         self._turn()
 
     def snapshot(self) -> tuple[ModelSnapshot, ...]:
@@ -224,11 +234,11 @@ class ModelKeeper:
 
     @asynccontextmanager
     async def _asking(
-        self, model_id: str, cause: Reason, transcription: str = "", *, holds: bool = False
+        self, model_id: str, cause: Reason, began_at: datetime | None, *, holds: bool = False
     ) -> AsyncIterator[_Caller]:
         if self._is_closed:
             raise RecognizerUnavailable("The recogniser is stopping.")
-        ticket = self._residents.ask(model_id, self._now(), cause=cause, transcription=transcription, holds=holds)
+        ticket = self._residents.ask(model_id, self._now(), began_at or self._utc(), cause=cause, holds=holds)
         caller = _Caller(ticket, asyncio.get_running_loop().create_future(), asyncio.current_task())
         self._callers[ticket] = caller
         self._turn()

@@ -128,7 +128,7 @@ class BatchingRecognizer:
         model_id = request.options.model_id
         self._check(model_id)
         work = partial(self._recognize, request=request)
-        return await self.models.use(model_id, work, transcription=request.transcription)
+        return await self.models.use(model_id, work, began_at=request.began_at)
 
     async def preload(self, model_ids: Sequence[str]) -> None:
         """

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum, auto
 
 from serve_app.errors import RayscribeError
-from serve_app.models.types import ModelState, PlacementChoice, Reason
+from serve_app.models.types import ModelState, PlacementChoice, Reason, UnloadOrder
 
 DRAIN_QUIET_S = 1.0
 """So long must nothing be in flight until a transcription that goes on is taken to have ended."""
-REMEMBERED_S = 60.0
-"""So long a transcription that had the model is known again, when it drains."""
 
 
 class Phase(Enum):
@@ -30,7 +29,7 @@ class Phase(Enum):
 class Drain(Enum):
     """Who still gets a model that is to be freed."""
 
-    AFTER_TRANSCRIPTIONS = auto()  # those that had it before
+    AFTER_TRANSCRIPTIONS = auto()  # those that had begun before the order
     AFTER_CHUNKS = auto()  # nobody
 
 
@@ -41,13 +40,14 @@ class Ticket:
 
     Attributes:
         since: When it was asked for, in seconds of the machine's clock.
+        began_at: When the whole began that this is a part of, by the cluster's clock.
         holds: It wants the model loaded and kept, not used.
     """
 
     model_id: str
     cause: Reason
     since: float
-    transcription: str = ""
+    began_at: datetime
     holds: bool = False
 
 
@@ -116,7 +116,8 @@ class Resident:
         leases: Who uses it now.
         holds: Who keeps it.
         at_work: Batches that run now: they go on when those who asked for them have gone.
-        heard: Transcriptions that used it → when last.
+        order: The last one to unload it.
+        wished_at: When the newest began of what it was loaded for, or is to be.
         on_cpu: It takes no GPU memory, because there was none.
         failure: Why it cannot be loaded, or what it waits for.
         need_bytes, before_bytes, loaded_bytes, after_bytes: As in `VramUse`.
@@ -136,7 +137,8 @@ class Resident:
     retry_at: float | None = None
     ready_at: float = -math.inf
     used_at: float | None = None
-    heard: dict[str, float] = field(default_factory=dict)
+    order: UnloadOrder | None = None
+    wished_at: datetime | None = None
     on_cpu: bool = False
     has_failed: bool = False
     failure: str | None = None
@@ -225,22 +227,24 @@ class Resident:
         """Whether somebody gets it now."""
         if self.phase is not Phase.READY or self.drain is Drain.AFTER_CHUNKS:
             return False
-        return self.drain is None or self._knows(ticket)
+        return self.drain is None or self.is_late(ticket)
 
-    def use(self, ticket: Ticket, now: float) -> None:
-        """Somebody has it, or had it until now."""
-        self.used_at = now
-        if ticket.transcription:
-            self.heard.pop(ticket.transcription, None)  # so that the order is that of the times
-            self.heard[ticket.transcription] = now
-        while self.heard and (oldest := next(iter(self.heard))) and self.heard[oldest] + REMEMBERED_S < now:
-            del self.heard[oldest]
+    def is_late(self, ticket: Ticket) -> bool:
+        """Whether it began before the last order to unload this."""
+        return self.order is not None and ticket.began_at < self.order.at
+
+    @property
+    def is_wished_anew(self) -> bool:
+        """Whether something for which it was loaded, or is to be, began after the last order to unload it."""
+        return self.order is None or (self.wished_at is not None and self.wished_at >= self.order.at)
+
+    def wish(self, ticket: Ticket) -> None:
+        """Somebody waits for it."""
+        self.waiters.append(ticket)
+        if self.phase is not Phase.READY:  # the load that is there was for others
+            self.wished_at = max(self.wished_at or ticket.began_at, ticket.began_at)
 
     def forget_load(self) -> None:
         """Its weights are gone."""
         self.phase, self.drain, self.on_cpu = Phase.ABSENT, None, False
-        self.heard.clear()
-
-    def _knows(self, ticket: Ticket) -> bool:
-        others = {lease.transcription for lease in self.leases}
-        return bool(ticket.transcription) and (ticket.transcription in self.heard or ticket.transcription in others)
+        self.wished_at = max((ticket.began_at for ticket in self.waiters), default=self.wished_at)

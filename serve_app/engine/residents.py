@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from datetime import datetime
 
 from serve_app.engine.resident import DRAIN_QUIET_S, Action, Drain, Phase, Resident, Ticket
 from serve_app.engine.roster import Change, Roster
 from serve_app.engine.wishes import Wishes
 from serve_app.errors import ModelNotReady, RayscribeError, RecognizerUnavailable
-from serve_app.models.types import GpuMemory, ModelState, PlacementChoice, Reason
+from serve_app.models.types import GpuMemory, ModelState, PlacementChoice, Reason, UnloadOrder
 from serve_app.settings.lifecycle import LifecycleSettings
 
 
@@ -41,22 +42,26 @@ class Residents:
         self,
         model_id: str,
         now: float,
+        began_at: datetime,
         *,
         cause: Reason = Reason.REQUEST,
-        transcription: str = "",
         holds: bool = False,
     ) -> Ticket:
         """
         Wish for a model; a Grant or a Refuse follows, unless the caller leaves before.
 
         Args:
+            began_at: As `Ticket`. An unload by force that was ordered later is this one's end too.
             holds: To have it loaded and kept, not to use it.
         """
-        ticket = Ticket(model_id, cause, now, transcription, holds)
+        ticket = Ticket(model_id, cause, now, began_at, holds)
         resident = self._roster.enter(model_id, now)
         if not resident.is_wished:
             resident.cause = cause
-        resident.waiters.append(ticket)
+        if self._comes_too_late(ticket, resident):
+            self._roster.refuse(resident, _unloaded(model_id), [ticket])
+        else:
+            resident.wish(ticket)
         return ticket
 
     def leave(self, ticket: Ticket, now: float) -> None:
@@ -66,7 +71,7 @@ class Residents:
             resident.waiters.remove(ticket)
         elif ticket in resident.leases:
             resident.leases.remove(ticket)
-            resident.use(ticket, now)
+            resident.used_at = now
         resident.holds.discard(ticket)
         self._roster.show(resident, ticket.cause, now)
 
@@ -79,25 +84,26 @@ class Residents:
         resident.at_work -= 1
         self._roster.show(resident, resident.cause, now)
 
-    def unload(self, model_id: str, now: float, *, force: bool = False) -> None:
+    def unload(self, order: UnloadOrder, now: float) -> None:
         """
         Free a model as soon as it is unused, and no longer keep it for anybody.
 
-        Transcriptions that had it go on; what comes new waits, and then loads it again.
-
-        Args:
-            force: All who use it or wait for it get ModelNotReady; it is freed when the batches that run have ended.
+        Transcriptions that had begun go on, here or where their next chunks come to; what began later waits, and then loads it
+        again. By force, all that had begun get ModelNotReady, also if they come only now, and it is freed when the batches
+        that run have ended.
         """
-        resident = self._roster.get(model_id)
+        self._roster.remember(order)
+        resident = self._roster.get(order.model_id)
         if resident is None:
             return
-        unloaded = ModelNotReady(f"{model_id} was unloaded while this used it or waited for it: ask again to load it.")
-        self._roster.refuse(resident, unloaded, only_holds=not force and resident.retry_at is None)
-        if force:
-            self._roster.revoke(resident, unloaded)
+        known = [*resident.waiters, *resident.leases]
+        late = [ticket for ticket in known if self._comes_too_late(ticket, resident)]
+        self._roster.refuse(resident, _unloaded(order.model_id), late)
+        if resident.is_wished_anew:  # the order came later than what was asked for after it
+            return
         resident.holds.clear()
         resident.wanted, resident.retry_at, resident.has_failed, resident.failure = False, None, False, None
-        self._begin_unload(resident, now, force=force)
+        self._begin_unload(resident, now, force=order.force)
         self._roster.show(resident, Reason.UNLOAD, now)
 
     def weighed(self, model_id: str, need_bytes: int, now: float) -> None:
@@ -133,6 +139,8 @@ class Residents:
             resident.before_bytes, resident.loaded_bytes = before_bytes, loaded_bytes
         if need_bytes is not None:
             resident.need_bytes = need_bytes
+        if resident.drain is None and not resident.is_wished_anew:
+            self._roster.drain(resident, Drain.AFTER_TRANSCRIPTIONS, Reason.UNLOAD, now)
         self._roster.show(resident, Reason.LOADED, now)
 
     def failed(self, model_id: str, error: RayscribeError, now: float) -> None:
@@ -204,7 +212,6 @@ class Residents:
         error = RecognizerUnavailable("The recogniser is stopping.")
         for resident in self._roster:
             self._roster.refuse(resident, error)
-            self._roster.revoke(resident, error)
             resident.forget_load()
             resident.wanted, resident.retry_at, resident.has_failed = False, None, False
             self._roster.show(resident, Reason.STOPPED, now)
@@ -258,6 +265,12 @@ class Residents:
         elif self._roster.parks_at(resident) <= now:
             self._roster.park(resident)
 
+    def _comes_too_late(self, ticket: Ticket, resident: Resident) -> bool:
+        """Whether a ticket gets a model no more that is to be unloaded."""
+        if resident.order is None or not resident.is_late(ticket):
+            return False
+        return ticket.holds or resident.order.force or resident.retry_at is not None
+
     def _begin_unload(self, resident: Resident, now: float, *, force: bool) -> None:
         match resident.phase:
             case Phase.ABSENT | Phase.WEIGHING:
@@ -270,5 +283,11 @@ class Residents:
                 self._roster.free(resident, Reason.UNLOAD, now)
             case Phase.READY if not force and resident.drain is not Drain.AFTER_CHUNKS:
                 self._roster.drain(resident, Drain.AFTER_TRANSCRIPTIONS, Reason.UNLOAD, now)
+            case Phase.LOADING if resident.waiters:
+                self._roster.drain(resident, Drain.AFTER_TRANSCRIPTIONS, Reason.UNLOAD, now)
             case _:
                 self._roster.drain(resident, Drain.AFTER_CHUNKS, Reason.UNLOAD, now)
+
+
+def _unloaded(model_id: str) -> ModelNotReady:
+    return ModelNotReady(f"{model_id} was unloaded while this used it or waited for it: ask again to load it.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from serve_app.engine.resident import (
@@ -20,7 +20,7 @@ from serve_app.engine.resident import (
     Ticket,
 )
 from serve_app.errors import RayscribeError
-from serve_app.models.types import ModelState, Reason
+from serve_app.models.types import ModelState, Reason, UnloadOrder
 from serve_app.settings.lifecycle import LifecycleSettings
 
 
@@ -54,6 +54,7 @@ class Roster:
         self.actions: list[Action] = []
         self.changes: list[Change] = []
         self._residents: dict[str, Resident] = {}
+        self._orders: dict[str, UnloadOrder] = {}  # the last of each model, also of those that were never here
 
     def __iter__(self) -> Iterator[Resident]:
         return iter(self._residents.values())
@@ -66,7 +67,16 @@ class Roster:
 
     def enter(self, model_id: str, now: float) -> Resident:
         """A model, new or known."""
-        return self._residents.setdefault(model_id, Resident(model_id, shown_since=now))
+        new = Resident(model_id, shown_since=now, order=self._orders.get(model_id))
+        return self._residents.setdefault(model_id, new)
+
+    def remember(self, order: UnloadOrder) -> None:
+        """Orders may come late, and again."""
+        known = self._orders.get(order.model_id)
+        if known is None or known.at < order.at:
+            self._orders[order.model_id] = order
+            if resident := self.get(order.model_id):
+                resident.order = order
 
     def others(self, resident: Resident) -> list[Resident]:
         return [other for other in self if other is not resident]
@@ -91,20 +101,17 @@ class Roster:
             resident.holds.add(ticket)
         else:
             resident.leases.add(ticket)
-            resident.use(ticket, now)
+            resident.used_at = now
         self.actions.append(Grant(ticket))
         self.show(resident, ticket.cause, now)
 
-    def refuse(self, resident: Resident, error: RayscribeError, *, only_holds: bool = False) -> None:
-        """Send away who waits."""
-        for ticket in [ticket for ticket in resident.waiters if ticket.holds or not only_holds]:
-            resident.waiters.remove(ticket)
+    def refuse(self, resident: Resident, error: RayscribeError, tickets: Iterable[Ticket] | None = None) -> None:
+        """Send away who waits and who uses the model: some, or all."""
+        for ticket in list([*resident.waiters, *resident.leases] if tickets is None else tickets):
+            if ticket in resident.waiters:
+                resident.waiters.remove(ticket)
+            resident.leases.discard(ticket)
             self.actions.append(Refuse(ticket, error))
-
-    def revoke(self, resident: Resident, error: RayscribeError) -> None:
-        """Take the model from all who use it."""
-        self.actions += [Refuse(ticket, error) for ticket in resident.leases]
-        resident.leases.clear()
 
     def load(self, resident: Resident, now: float) -> None:
         is_parked = resident.phase is Phase.PARKED and not resident.on_cpu
@@ -138,7 +145,7 @@ class Roster:
     def fail(self, resident: Resident, error: RayscribeError, now: float) -> None:
         resident.wanted, resident.retry_at = False, None
         resident.has_failed, resident.failure = True, error.message
-        self.refuse(resident, error)
+        self.refuse(resident, error, resident.waiters)
         self.show(resident, Reason.ERROR, now)
 
     def evict_one_for(self, resident: Resident, now: float, *, spares_pinned: bool = False) -> None:

@@ -73,10 +73,6 @@ class Fleet:
         return [told for its_id in silent for told in self._forget(its_id, Reason.DIED, now)]
 
     @property
-    def replica_ids(self) -> frozenset[str]:
-        return frozenset(self._replicas)
-
-    @property
     def gpus(self) -> tuple[tuple[str, GpuMemory], ...]:
         """Devices by replica id."""
         return tuple((its_id, replica.gpu) for its_id, replica in sorted(self._replicas.items()) if replica.gpu)

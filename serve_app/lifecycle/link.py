@@ -9,11 +9,21 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from serve_app.errors import RayscribeError
+from serve_app.lifecycle.overview import Wish
 from serve_app.models.protocols import ModelReporter, Models
-from serve_app.models.types import SERVING, ModelSnapshot, ModelState, Reason, ReplicaReport, UnloadOrder
+from serve_app.models.types import (
+    SERVING,
+    ModelOverview,
+    ModelSnapshot,
+    ModelState,
+    Reason,
+    ReplicaReport,
+    UnloadOrder,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +63,13 @@ class KeptModels(Protocol):
         """The report has arrived."""
         ...
 
-    def hold(self, model_id: str) -> AbstractAsyncContextManager[None]:
-        """Load a model, and keep idleness away from it while the context is open."""
+    def hold(self, model_id: str, cause: Reason, asked_at: datetime | None = None) -> AbstractAsyncContextManager[None]:
+        """
+        Load a model, and keep idleness away from it while the context is open.
+
+        Args:
+            asked_at: An order to unload it that was given later goes before; None: now.
+        """
         ...
 
     def unload(self, order: UnloadOrder) -> None: ...
@@ -169,14 +184,20 @@ async def load_what_others_use(models: Models, kept: KeptModels) -> None:
     It was added because they have too much of it, and none of it would come here: chunks go where their model is.
     """
     try:
-        used = [model.model_id for model in (await models.status()).models if model.in_flight or model.queued]
-        await asyncio.gather(*(_load(kept, model_id) for model_id in used))
+        status = await models.status()
+        used = [model.model_id for model in status.models if _is_used(model)]
+        await asyncio.gather(*(_load(kept, model_id, status.at) for model_id in used))
     except RayscribeError as error:
         logger.info("what other replicas use is not loaded ahead: %s", error.message)
 
 
-async def _load(kept: KeptModels, model_id: str) -> None:
-    async with kept.hold(model_id):
+def _is_used(model: ModelOverview) -> bool:
+    # What ends soon, because the model is to be unloaded, is not worth a load.
+    return bool(model.in_flight or model.queued) and model.state is not ModelState.DRAINING
+
+
+async def _load(kept: KeptModels, model_id: str, asked_at: datetime | None) -> None:
+    async with kept.hold(model_id, Reason.REQUEST, asked_at):
         pass
 
 
@@ -191,7 +212,7 @@ class Holds:
         self._linger_s = linger_s
         self._lingering: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
 
-    async def hold(self, model_id: str, for_s: float) -> None:
+    async def hold(self, model_id: str, for_s: float, wish: Wish) -> None:
         """
         Load a model, and keep idleness away from it for so many seconds from then on.
 
@@ -199,7 +220,7 @@ class Holds:
             Exception: As the models' `hold`.
         """
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._models.hold(model_id))
+            await stack.enter_async_context(self._models.hold(model_id, wish.reason, wish.at))
             await asyncio.sleep(for_s)
             lingering = asyncio.create_task(self._linger(stack.pop_all()), context=contextvars.Context())
         self._lingering.add(lingering)

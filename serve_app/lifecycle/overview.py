@@ -47,7 +47,13 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Somebody wants the model, and a replica is being asked for it."""
+    """
+    Somebody wants the model, and a replica is being asked for it.
+
+    Attributes:
+        at: Since when.
+        reason: LOAD or REQUEST.
+    """
 
     at: datetime
     reason: Reason

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Protocol
 
+from serve_app.lifecycle.overview import Wish
+
 Clock = Callable[[], datetime]
 """Aware UTC that never goes back within a process."""
 
@@ -15,11 +17,14 @@ Sleep = Callable[[float], Awaitable[None]]
 class Holder(Protocol):
     """Whoever can make a replica load a model."""
 
-    async def hold(self, model_id: str, for_s: float) -> None:
+    async def hold(self, model_id: str, for_s: float, wish: Wish) -> None:
         """
         Have a model loaded by one replica, started if there is none, and kept from idleness for some seconds from then on.
 
         Cancelling the call ends it at once.
+
+        Args:
+            wish: Whose; a later order to unload the model goes before it.
 
         Raises:
             ModelLoadFailed: It cannot be loaded.

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 HOLD_S = 10.0  # a Coordinator that dies leaves no replica awake for longer
 AGAIN_S = 1.0  # after a hold that failed
 LOOK_S = 1.0  # how often silent replicas are looked for
+BEFORE_ALL = 0  # orders
 
 READY = frozenset({ModelState.READY, ModelState.BUSY})
 TOO_EARLY = (ModelNotReady, Unavailable)
@@ -87,7 +88,6 @@ class ModelRegistry(Models, ModelReporter):
         self._holds: dict[str, _Hold] = {}
         self._fleet = Fleet(monotonic_s)
         self._orders: NumberedLog[UnloadOrder] = NumberedLog(started_at)
-        self._first_orders: dict[str, int] = {}  # by replica: those up to here are older than its first report
         self._events = ModelEvents(started_at, self._overviews, slice_s=slice_s)
 
     async def run(self) -> None:
@@ -141,7 +141,7 @@ class ModelRegistry(Models, ModelReporter):
             if hold := self._holds.pop(model_id, None):
                 hold.task.cancel()
                 self._ended(model_id, Reason.UNLOAD)
-            self._orders.add(lambda number: UnloadOrder(number, model_id, force))
+            self._orders.add(lambda number: UnloadOrder(number, model_id, self._clock(), force))
         return self._overview(model_id)
 
     def events(self, *, after_seq: int | None) -> AsyncGenerator[ModelEvent, None]:
@@ -150,7 +150,6 @@ class ModelRegistry(Models, ModelReporter):
     # For replicas.
 
     async def report(self, report: ReplicaReport) -> None:
-        self._first_orders.setdefault(report.replica_id, self._orders.last)
         for model in report.models:
             self._past[model.model_id] = self._past[model.model_id].with_report(model)
         self._tell(self._fleet.fold(report, self._clock()))
@@ -158,9 +157,10 @@ class ModelRegistry(Models, ModelReporter):
             self._see_ready(model.model_id)
 
     async def orders(self, replica_id: str, *, after: int | None) -> Sequence[UnloadOrder]:
-        # A number that this Coordinator has not reached is of one whose clock was ahead.
+        # To one that has heard none, the old ones tell which chunks come too late. A number that this Coordinator has not
+        # reached is of one whose clock was ahead.
         if after is None or after > self._orders.last:
-            after = self._first_orders.get(replica_id, self._orders.last)
+            after = BEFORE_ALL
         return await self._orders.wait_after(after, self._slice_s)
 
     # What follows.
@@ -181,15 +181,14 @@ class ModelRegistry(Models, ModelReporter):
             )
             if change.state is ModelState.UNLOADED and not self._is_kept_by_others(its):
                 self._hold_on(change)
-        for gone in self._first_orders.keys() - self._fleet.replica_ids:
-            del self._first_orders[gone]
 
     def _hold(self, model_id: str, reason: Reason) -> None:
         if model_id in self._holds:
             return
         with self._telling(model_id):
             self._past[model_id] = replace(self._past[model_id], last_error=None)
-            self._holds[model_id] = _Hold(Wish(self._clock(), reason), self._start_to_keep(model_id))
+            wish = Wish(self._clock(), reason)
+            self._holds[model_id] = _Hold(wish, self._start_to_keep(model_id, wish))
 
     def _see_ready(self, model_id: str) -> None:
         """The time of a pin begins."""
@@ -209,7 +208,7 @@ class ModelRegistry(Models, ModelReporter):
             return
         if freed.reason is Reason.UNLOAD:  # by an order that the load came after, and overtook on the way
             hold.task.cancel()
-            self._holds[model_id] = replace(hold, task=self._start_to_keep(model_id))
+            self._holds[model_id] = replace(hold, task=self._start_to_keep(model_id, hold.wish))
             if pin := self._pins.get(model_id):
                 self._pins[model_id] = replace(pin, ready_at=None)
         elif freed.reason is Reason.EVICTED and hold.wish.at <= freed.at and model_id not in self._pins:
@@ -217,26 +216,26 @@ class ModelRegistry(Models, ModelReporter):
             hold.task.cancel()
             del self._holds[model_id]
 
-    def _start_to_keep(self, model_id: str) -> asyncio.Task[None]:
+    def _start_to_keep(self, model_id: str, wish: Wish) -> asyncio.Task[None]:
         # A context of its own: Serve cancels whatever was started in the context of a call that is cancelled.
-        return asyncio.create_task(self._keep(model_id), context=contextvars.Context())
+        return asyncio.create_task(self._keep(model_id, wish), context=contextvars.Context())
 
-    async def _keep(self, model_id: str) -> None:
+    async def _keep(self, model_id: str, wish: Wish) -> None:
         """Hold a model once, and then as long as it is pinned."""
         try:
             held = False
             while not held or self._pinned_for_s(model_id) > 0:
-                held = await self._hold_once(model_id) or held
+                held = await self._hold_once(model_id, wish) or held
             self._let_go(model_id, Reason.IDLE)
         except RayscribeError as error:
             logger.warning("model %s cannot be loaded: %s", model_id, error.message)
             self._let_go(model_id, Reason.ERROR, error.message)
 
-    async def _hold_once(self, model_id: str) -> bool:
+    async def _hold_once(self, model_id: str, wish: Wish) -> bool:
         """Whether it was loaded."""
         for_s = min(HOLD_S, self._pinned_for_s(model_id)) if model_id in self._pins else HOLD_S
         try:
-            await self._holder.hold(model_id, for_s)
+            await self._holder.hold(model_id, for_s, wish)
         except TOO_EARLY as error:
             logger.info("model %s could not be held: %s", model_id, error.message)
         except RayscribeError:

@@ -58,7 +58,7 @@ class Models(Protocol):
         """
         Take the pin back and have each replica free the model; gives its state now.
 
-        Transcriptions that run go on to their end, unless `force`: their callers then get ModelNotReady. What comes later
+        Transcriptions that run go on to their end, unless `force`: their callers then get ModelNotReady. What begins later
         loads it again.
 
         Raises:
@@ -86,6 +86,6 @@ class ModelReporter(Protocol):
         Orders with a number above `after`, oldest first; waits for one for some seconds and gives none if none came.
 
         Args:
-            after: The last one carried out; None: those from now on.
+            after: The last one carried out; None: all that are known.
         """
         ...

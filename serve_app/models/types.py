@@ -158,15 +158,17 @@ class ReplicaReport:
 @dataclass(frozen=True, slots=True)
 class UnloadOrder:
     """
-    A replica is to free a model.
+    Replicas are to free a model, and to load it no more for what had begun before, except to let that end.
 
     Attributes:
         number: Counts up over all orders.
+        at: When it was given. What began later has the model loaded again.
         force: Do not wait for what runs: its callers get ModelNotReady.
     """
 
     number: int
     model_id: str
+    at: datetime
     force: bool = False
 
 

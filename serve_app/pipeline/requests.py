@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from serve_app.pipeline.summary import CERTAIN
 from serve_app.transcript.types import Chunk, ChunkRequest, RecognizedChunk, TranscriptionOptions
@@ -17,12 +18,12 @@ class RequestMaker:
     Learns from the chunks of one transcription.
 
     Args:
-        transcription: In each request.
+        began_at: In each request.
     """
 
-    def __init__(self, options: TranscriptionOptions, transcription: str = "") -> None:
+    def __init__(self, options: TranscriptionOptions, began_at: datetime | None = None) -> None:
         self._options = options
-        self._transcription = transcription
+        self._began_at = began_at
         self._languages: dict[int, _Language] = {}  # by channel
         self._waits = 0  # chunks that may still be recognised one after the other, for a language
         self._text: dict[int, str] = {}  # by channel
@@ -37,7 +38,7 @@ class RequestMaker:
         if self._detects_once:
             decoding = replace(decoding, language=self._language(chunk.channel).known)
         before = self._text.get(chunk.channel, "")
-        return ChunkRequest(chunk.samples, decoding, chunk.index, before, transcription=self._transcription)
+        return ChunkRequest(chunk.samples, decoding, chunk.index, before, began_at=self._began_at)
 
     def learn(self, chunk: Chunk, recognized: RecognizedChunk) -> None:
         if self._detects_once:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 
 from serve_app.pipeline.hearing import Decoders, Hearing
 from serve_app.pipeline.in_order import in_order
@@ -62,7 +62,7 @@ class Pipeline(Transcriber):
     def _recognized(
         self, hearing: Hearing, options: TranscriptionOptions, known: Sequence[ChunkTranscribed]
     ) -> AsyncGenerator[tuple[Chunk, RecognizedChunk], None]:
-        requests = RequestMaker(options, uuid.uuid4().hex)
+        requests = RequestMaker(options, began_at=datetime.now(UTC))
         heard = {(chunk.channel, chunk.index): chunk.recognized for chunk in known}
 
         async def recognize(chunk: Chunk) -> RecognizedChunk:

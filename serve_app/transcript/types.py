@@ -8,6 +8,7 @@ signed 16-bit, because that is half the bytes of float and all that Whisper was 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 import numpy as np
@@ -103,7 +104,7 @@ class ChunkRequest:
     index: int = 0  # place among its request's chunks; later chunks yield to other requests' first ones
     previous_text: str = ""  # what this request said before this chunk, when it conditions on it
     background: bool = False  # of a job: yields to requests, for which somebody holds a connection open
-    transcription: str = ""  # equal for all chunks of a run: when its model drains, a run that had it goes on
+    began_at: datetime | None = None  # the run: when its model is to be unloaded, what began before may end; None: now
 
 
 @dataclass(frozen=True, slots=True)

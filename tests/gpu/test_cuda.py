@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import ctranslate2
@@ -134,7 +135,7 @@ async def test_two_models_take_turns_in_one_place(keep: Keep, gpu: NvmlGpu) -> N
 
 
 async def unloaded(keeper: ModelKeeper) -> None:
-    keeper.unload(UnloadOrder(1, "tiny.en"))
+    keeper.unload(UnloadOrder(1, "tiny.en", datetime.now(UTC)))
     await until(keeper, ModelState.UNLOADED)
 
 

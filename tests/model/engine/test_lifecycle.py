@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import gc
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ class Service:
     """A recogniser whose clock stands still, and the states that its models went through."""
 
     def __init__(self, tmp_path: Path, **rules: float) -> None:
-        clock = FakeClock()
+        self.clock = clock = FakeClock()
         self.sleep = FakeSleep(clock)
         loader = ModelLoader(CATALOGUE, models_dir=tmp_path, offline=True)
         settings = LifecycleSettings.model_validate(rules)
@@ -41,8 +42,11 @@ class Service:
         self.history: list[tuple[str, str]] = []
         self._number = 0
 
-    async def hear(self, samples: Samples, model_id: str = "tiny.en", transcription: str = "") -> str:
-        request = ChunkRequest(samples, DecodingOptions(model_id), transcription=transcription)
+    def order(self, model_id: str = "tiny.en") -> UnloadOrder:
+        return UnloadOrder(1, model_id, self.clock.utc())
+
+    async def hear(self, samples: Samples, model_id: str = "tiny.en", began_at: datetime | None = None) -> str:
+        request = ChunkRequest(samples, DecodingOptions(model_id), began_at=began_at)
         return (await self.recognizer.recognize(request)).text
 
     async def until(self, state: ModelState, model_id: str = "tiny.en") -> None:
@@ -104,10 +108,12 @@ async def test_two_models_with_room_for_one_serve_by_turns(service: Service, rec
 async def test_an_unload_in_use_lets_the_transcription_end_and_then_frees(
     service: Service, recordings: dict[str, Samples]
 ) -> None:
-    async with service.keeper.lease("tiny.en", "a long file"):
-        service.keeper.unload(UnloadOrder(1, "tiny.en"))
+    began_at = service.clock.utc()
+    async with service.keeper.lease("tiny.en", began_at):
+        service.sleep.advance(0.5)
+        service.keeper.unload(service.order())
         await service.until(ModelState.DRAINING)
-        heard = await service.hear(recordings["jfk.flac"], transcription="a long file")
+        heard = await service.hear(recordings["jfk.flac"], began_at=began_at)
 
     assert "ask not what your country can do for you" in heard.lower()
     service.sleep.advance(1)
@@ -120,7 +126,8 @@ async def test_a_model_that_comes_and_goes_takes_no_more_memory_each_time(servic
     async def cycle() -> float:
         async with service.keeper.lease("tiny.en"):
             pass
-        service.keeper.unload(UnloadOrder(1, "tiny.en"))
+        service.sleep.advance(0.5)
+        service.keeper.unload(service.order())
         await service.until(ModelState.UNLOADED)
         return _resident_mib()
 

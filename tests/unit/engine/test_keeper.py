@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, Future
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -112,6 +113,7 @@ class Replica:
         self.gpu = gpu
         self.loads = Loads(model, gpu)
         self.steps = Steps()
+        self._instants = 0
         self._clock = FakeClock()
         self._sleeps = FakeSleep(self._clock)
         self.keeper = ModelKeeper(
@@ -121,7 +123,7 @@ class Replica:
             replica_id="replica",
             executor=self.steps,
             now=self._clock,
-            utc=self._clock.utc,
+            utc=self.utc,
             sleep=self._sleeps,
         )
 
@@ -129,28 +131,33 @@ class Replica:
         self._sleeps.advance(seconds)
         await self.steps.run()
 
-    def ask(self, model_id: str = "a", transcription: str = "") -> Caller:
-        return Caller(self.keeper, model_id, transcription)
+    def utc(self) -> datetime:
+        """Never the same twice."""
+        self._instants += 1
+        return self._clock.utc() + timedelta(microseconds=self._instants)
+
+    def ask(self, model_id: str = "a", began_at: datetime | None = None) -> Caller:
+        return Caller(self.keeper, model_id, began_at)
 
     async def state(self, model_id: str = "a") -> ModelState:
         await self.steps.run()
         return next(shot.state for shot in self.keeper.snapshot() if shot.model_id == model_id)
 
     async def unload(self, model_id: str = "a", *, force: bool = False) -> None:
-        self.keeper.unload(UnloadOrder(1, model_id, force))
+        self.keeper.unload(UnloadOrder(1, model_id, self.utc(), force))
         await self.steps.run()
 
 
 class Caller:
     """Somebody who uses a model until told to stop."""
 
-    def __init__(self, keeper: ModelKeeper, model_id: str, transcription: str) -> None:
+    def __init__(self, keeper: ModelKeeper, model_id: str, began_at: datetime | None) -> None:
         self.model: LoadedModel | None = None
         self._enough = asyncio.Event()
-        self.task = asyncio.create_task(self._use(keeper, model_id, transcription))
+        self.task = asyncio.create_task(self._use(keeper, model_id, began_at))
 
-    async def _use(self, keeper: ModelKeeper, model_id: str, transcription: str) -> None:
-        async with keeper.lease(model_id, transcription) as self.model:
+    async def _use(self, keeper: ModelKeeper, model_id: str, began_at: datetime | None) -> None:
+        async with keeper.lease(model_id, began_at) as self.model:
             await self._enough.wait()
 
     async def stop(self) -> None:
@@ -289,6 +296,16 @@ async def test_force_takes_a_model_from_who_uses_it_and_from_who_waits(replica: 
         with pytest.raises(ModelNotReady):
             await caller.task
     assert await replica.state() == ModelState.UNLOADED
+
+
+async def test_an_order_of_a_clock_that_is_ahead_is_not_about_what_comes_later(replica: Replica) -> None:
+    replica.keeper.unload(UnloadOrder(1, "a", replica.utc() + timedelta(hours=1), force=True))
+
+    later = replica.ask()
+    await replica.steps.run()
+
+    assert later.model
+    await later.stop()
 
 
 async def test_a_batch_that_runs_keeps_the_weights_when_force_took_the_model_from_all(replica: Replica) -> None:

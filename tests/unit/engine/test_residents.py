@@ -343,19 +343,20 @@ def test_an_unused_model_is_unloaded_at_once() -> None:
     assert it.history("a") == [("draining", "unload"), ("unloaded", "unload")]
 
 
-def test_transcriptions_that_had_a_draining_model_go_on_and_new_ones_load_it_again() -> None:
+def test_transcriptions_that_had_begun_before_an_unload_go_on_and_new_ones_load_the_model_again() -> None:
     it = world()
-    first = it.request("a", "old")
+    began_at = it.instant()
+    first = it.request("a", began_at)
     it.finish_all()
 
     it.unload("a")
-    new = it.request("a", "new")
-    second = it.request("a", "old")
+    new = it.request("a")
+    second = it.request("a", began_at)
     assert it.using == [first, second]
     it.leave(first)
     it.leave(second)
     it.advance(0.9)
-    third = it.request("a", "old")
+    third = it.request("a", began_at)
     it.leave(third)
     it.advance(0.9)
     assert (it.pending, it.waiting) == ({}, [new])
@@ -382,20 +383,118 @@ def test_force_takes_a_model_from_all_who_use_it_and_frees_it_when_the_batch_end
     assert it.pending == {"a": Free("a")}
 
 
-@pytest.mark.parametrize(("force", "served", "refused"), [(False, 1, 0), (True, 0, 1)])
-def test_an_unload_while_loading_lets_the_load_end_and_frees_it(force: bool, served: int, refused: int) -> None:
+def test_an_unload_while_loading_serves_who_waited_and_frees_the_model_then() -> None:
+    it = world()
+    waited = it.request("a")
+    it.finish("a")
+    it.answer()
+
+    it.unload("a")
+    assert it.state("a") == ModelState.DRAINING
+    it.finish_all()
+    assert it.using == [waited]
+    it.leave(waited)
+    it.advance(1)
+    it.finish_all()
+
+    assert [state for state, _ in it.history("a")] == ["loading", "draining", "unloaded"]
+
+
+def test_an_unload_by_force_while_loading_sends_away_who_waits_and_frees_what_was_loaded() -> None:
     it = world()
     it.request("a")
     it.finish("a")
     it.answer()
 
-    it.unload("a", force=force)
+    it.unload("a", force=True)
     assert it.state("a") == ModelState.DRAINING
     it.finish("a")
+
     assert it.pending == {"a": Free("a")}
+    assert [type(error) for _, error in it.refused] == [ModelNotReady]
+
+
+def test_a_chunk_of_before_an_unload_that_comes_where_the_model_never_was_leaves_none_behind() -> None:
+    it = world(unload_after_s=-1)
+    began_at = it.instant()
+    it.unload("a")
+
+    for _ in range(2):
+        chunk = it.request("a", began_at)
+        it.finish_all()
+        assert it.using == [chunk]
+        it.leave(chunk)
+    it.advance(1)
     it.finish_all()
 
-    assert (len(it.using), len(it.refused)) == (served, refused)
+    assert it.history("a") == [
+        ("loading", "request"),
+        ("draining", "unload"),
+        ("unloaded", "unload"),
+    ]
+
+
+def test_a_chunk_of_before_an_unload_by_force_loads_nothing() -> None:
+    it = world()
+    began_at = it.instant()
+    it.unload("a", force=True)
+
+    it.request("a", began_at)
+
+    assert [type(error) for _, error in it.refused] == [ModelNotReady]
+    assert it.history("a") == []
+
+
+def test_a_chunk_of_after_an_unload_has_the_model_stay() -> None:
+    it = world(unload_after_s=-1)
+    began_at = it.instant()
+    it.unload("a")
+    it.request("a", began_at)
+
+    it.leave(it.request("a"))
+    it.finish_all()
+    for ticket in list(it.using):
+        it.leave(ticket)
+    it.advance(60)
+
+    assert it.state("a") == ModelState.READY
+
+
+def test_a_hold_of_before_an_unload_comes_too_late() -> None:
+    it = world()
+    asked_at = it.instant()
+    it.unload("a")
+
+    it.hold("a", asked_at)
+
+    assert [type(error) for _, error in it.refused] == [ModelNotReady]
+    assert it.pending == {}
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_an_order_that_comes_after_what_was_asked_for_later_does_it_no_harm(force: bool) -> None:
+    it = world()
+    ordered_at = it.instant()
+    user, hold = it.request("a"), it.hold("a")
+    it.finish_all()
+
+    it.unload("a", force=force, at=ordered_at)
+
+    assert (it.using, it.holding, it.refused) == ([user], [hold], [])
+    assert it.state("a") == ModelState.BUSY
+
+
+def test_an_order_that_comes_late_takes_the_model_from_what_had_begun_before_it_alone() -> None:
+    it = world()
+    old = it.request("a")
+    it.finish_all()
+    ordered_at = it.instant()
+    new = it.request("a")
+
+    it.unload("a", force=True, at=ordered_at)
+
+    assert [ticket for ticket, _ in it.refused] == [old]
+    assert it.using == [new]
 
 
 def test_an_unload_ends_what_holds_a_model_that_loads() -> None:
@@ -440,19 +539,19 @@ def test_an_unload_while_waiting_for_the_gpu_stops_the_polling() -> None:
 
 def test_a_chunk_has_a_model_in_use_drained_for_it_after_a_while() -> None:
     it = world(max_models=1, switch_after_s=5)
-    used = it.request("a", "old")
+    used = it.request("a")
     it.finish_all()
 
     wanting = it.request("b")
     it.finish_all()
     it.advance(4.9)
     it.finish_all()
-    still = it.request("a", "old")
+    still = it.request("a")
     it.finish_all()
     assert it.using == [used, still]
     it.advance(0.1)
     it.finish_all()
-    late = it.request("a", "old")
+    late = it.request("a")
     assert (it.using, it.waiting) == ([used, still], [wanting, late])
     it.leave(used)
     it.leave(still)
@@ -486,14 +585,14 @@ def test_two_busy_models_with_one_place_take_turns_and_neither_starves() -> None
     longest = {"a": 0.0, "b": 0.0}
     turns: list[str] = []
     for model_id in "aabb":
-        it.request(model_id, model_id)
+        it.request(model_id)
     for _ in range(600):
         it.advance(0.5)
         it.finish_all()
         for ticket in list(it.using):
             turns += [ticket.model_id] if turns[-1:] != [ticket.model_id] else []
             longest[ticket.model_id] = max(longest[ticket.model_id], it.now - ticket.since)
-            it.request(ticket.model_id, ticket.transcription)
+            it.request(ticket.model_id)
             it.leave(ticket)
 
     assert 40 < len(turns) < 70  # in 300 seconds, one each 5 seconds

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ from serve_app.testing.gpu import GIB
 from .world import NEEDS, World
 
 MODELS = st.sampled_from(["a", "a", "b", "b", "c", "giant"])
+AGO_S = st.sampled_from([0.0, 0.0, 1.0, 20.0])
 BUDGETS_BYTES = (0, 5 * GIB)  # none, and room for one
 
 
@@ -40,14 +43,15 @@ class AnyReplica(RuleBasedStateMachine):
             max_models=places, vram_budget_bytes=budget, unload_after_s=unload_after_s, cpu_fallback=falls_back
         )
         self.world = World(lifecycle, on_gpu=self.on_gpu)
+        self.ordered: dict[str, datetime] = {}
 
-    @rule(model_id=MODELS, transcription=st.sampled_from(["", "one", "two"]))
-    def request(self, model_id: str, transcription: str) -> None:
-        self.world.request(model_id, transcription)
+    @rule(model_id=MODELS, ago_s=AGO_S)
+    def request(self, model_id: str, ago_s: float) -> None:
+        self.world.request(model_id, self.world.instant(ago_s))
 
-    @rule(model_id=MODELS)
-    def hold(self, model_id: str) -> None:
-        self.world.hold(model_id)
+    @rule(model_id=MODELS, ago_s=AGO_S)
+    def hold(self, model_id: str, ago_s: float) -> None:
+        self.world.hold(model_id, self.world.instant(ago_s))
 
     @precondition(lambda self: self.world.waiting + self.world.using + self.world.holding)
     @rule(data=st.data())
@@ -70,9 +74,11 @@ class AnyReplica(RuleBasedStateMachine):
     def run_out_of_memory(self, data: st.DataObject) -> None:
         self.world.run_out_of_memory(data.draw(st.sampled_from(self.world.using)))
 
-    @rule(model_id=MODELS, force=st.booleans())
-    def unload(self, model_id: str, force: bool) -> None:
-        self.world.unload(model_id, force=force)
+    @rule(model_id=MODELS, force=st.booleans(), ago_s=AGO_S)
+    def unload(self, model_id: str, force: bool, ago_s: float) -> None:
+        at = self.world.instant(ago_s)
+        self.ordered[model_id] = max(self.ordered.get(model_id, at), at)
+        self.world.unload(model_id, force=force, at=at)
 
     @precondition(lambda self: self.world.pending)
     @rule(data=st.data())
@@ -141,8 +147,14 @@ class AnyReplica(RuleBasedStateMachine):
             if not (world.waiting or world.pending or world.using or world.holding):
                 break
             world.advance(2.0)
+        for _ in range(20):
+            world.advance(2.0)
+            world.finish_all()
         assert not world.waiting, "whoever waits is served when there is memory"
         assert not any(isinstance(action, Park) for action in world.pending.values())
+        for model_id, at in self.ordered.items():
+            stays = model_id in world.loaded | world.parked
+            assert not stays or world.newest[model_id] >= at, "what was unloaded comes back only for what began later"
 
 
 class CpuReplica(AnyReplica):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from serve_app.engine.resident import (
     Action,
     AskMemory,
@@ -15,8 +17,9 @@ from serve_app.engine.resident import (
 )
 from serve_app.engine.residents import Residents
 from serve_app.errors import GpuLost, ModelLoadFailed, RayscribeError
-from serve_app.models.types import ModelState
+from serve_app.models.types import ModelState, UnloadOrder
 from serve_app.settings.lifecycle import LifecycleSettings
+from serve_app.testing.clock import EPOCH
 from serve_app.testing.gpu import GIB, FakeGpu
 
 NEEDS = {"a": 3 * GIB, "b": 3 * GIB, "c": 5 * GIB, "giant": 20 * GIB}
@@ -28,6 +31,7 @@ class World:
 
     Attributes:
         pending: What was begun and has not ended, by model.
+        newest: When the newest began that ever asked, by model.
         loaded: Models whose weights are on the device; those of `on_cpu` take nothing of it.
     """
 
@@ -36,6 +40,7 @@ class World:
         self._on_gpu = on_gpu
         self.gpu = FakeGpu()
         self.now = 1000.0
+        self._instants = 0
         self.machine = Residents(settings, on_gpu=on_gpu)
         self.pending: dict[str, Load | Park | Free | Weigh] = {}
         self.is_asked = False
@@ -47,12 +52,18 @@ class World:
         self.using: list[Ticket] = []
         self.at_work: list[str] = []
         self.refused: list[tuple[Ticket, RayscribeError]] = []
+        self.newest: dict[str, datetime] = {}
 
-    def request(self, model_id: str, transcription: str = "") -> Ticket:
-        return self._asked(self.machine.ask(model_id, self.now, transcription=transcription))
+    def instant(self, ago_s: float = 0.0) -> datetime:
+        """Now or before, and never the same twice."""
+        self._instants += 1
+        return EPOCH + timedelta(seconds=self.now - ago_s, microseconds=self._instants)
 
-    def hold(self, model_id: str) -> Ticket:
-        return self._asked(self.machine.ask(model_id, self.now, holds=True))
+    def request(self, model_id: str, began_at: datetime | None = None) -> Ticket:
+        return self._asked(self.machine.ask(model_id, self.now, began_at or self.instant()))
+
+    def hold(self, model_id: str, asked_at: datetime | None = None) -> Ticket:
+        return self._asked(self.machine.ask(model_id, self.now, asked_at or self.instant(), holds=True))
 
     def leave(self, ticket: Ticket) -> None:
         for places in (self.waiting, self.using, self.holding):
@@ -75,8 +86,8 @@ class World:
         self.machine.ran_out_of_memory(ticket, "the batch found no room", self.now)
         self.turn()
 
-    def unload(self, model_id: str, *, force: bool = False) -> None:
-        self.machine.unload(model_id, self.now, force=force)
+    def unload(self, model_id: str, *, force: bool = False, at: datetime | None = None) -> None:
+        self.machine.unload(UnloadOrder(1, model_id, at or self.instant(), force), self.now)
         self.turn()
 
     def advance(self, seconds: float) -> None:
@@ -141,6 +152,7 @@ class World:
         self._carry_out(self.machine.decide(self.now))
 
     def _asked(self, ticket: Ticket) -> Ticket:
+        self.newest[ticket.model_id] = max(self.newest.get(ticket.model_id, ticket.began_at), ticket.began_at)
         self.waiting.append(ticket)
         self.turn()
         return ticket

@@ -3,17 +3,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 
 import pytest
 
 from serve_app.errors import CoordinatorUnavailable, ModelNotReady
 from serve_app.lifecycle.link import Holds, KeptModels, Pace, ReplicaLink, load_what_others_use
+from serve_app.lifecycle.overview import Wish
 from serve_app.models.protocols import ModelReporter
 from serve_app.models.types import ModelSnapshot, ModelState, Reason, ReplicaReport, UnloadOrder
 from serve_app.testing import FakeClock, FakeModels
 from tests.unit.lifecycle.world import A, B, settled
 
 QUICK = Pace(sign_s=0.01, gather_s=0.0, again_s=0.0, answer_s=5.0)
+WISH = Wish(FakeClock().utc(), Reason.REQUEST)
 SLOW = Pace(sign_s=3600, gather_s=0.0, again_s=0.0, answer_s=5.0)
 
 
@@ -23,7 +26,7 @@ class ScriptedModels(KeptModels):
         self.took: list[int] = []
         self.unloads: list[str] = []
         self.held: list[str] = []
-        self.ever_held: list[str] = []
+        self.ever_held: list[tuple[str, Reason, datetime | None]] = []
         self._changed = asyncio.Event()
 
     @property
@@ -44,11 +47,11 @@ class ScriptedModels(KeptModels):
         self._changed.clear()
 
     @contextlib.asynccontextmanager
-    async def hold(self, model_id: str) -> AsyncIterator[None]:
+    async def hold(self, model_id: str, cause: Reason, asked_at: datetime | None = None) -> AsyncIterator[None]:
         if model_id == B:
             raise ModelNotReady("unloaded")
         self.held.append(model_id)
-        self.ever_held.append(model_id)
+        self.ever_held.append((model_id, cause, asked_at))
         try:
             yield
         finally:
@@ -152,7 +155,8 @@ async def test_coordinator_that_is_away_does_not_hold_up_the_end() -> None:
 
 async def test_orders_are_carried_out_and_not_asked_for_again() -> None:
     linked = Linked(SLOW)
-    for order in (UnloadOrder(7, A), CoordinatorUnavailable("away"), UnloadOrder(8, B)):
+    at = FakeClock().utc()
+    for order in (UnloadOrder(7, A, at), CoordinatorUnavailable("away"), UnloadOrder(8, B, at)):
         linked.coordinator.to_do.put_nowait(order)
 
     async with linked.open():
@@ -199,13 +203,14 @@ async def test_model_that_drains_is_advertised_only_to_the_transcriptions_that_a
 
 
 async def test_new_replica_loads_what_others_have_work_for() -> None:
-    cluster, models = FakeModels((A, "quiet")), ScriptedModels()
+    cluster, models = FakeModels((A, "quiet", "leaving")), ScriptedModels()
     cluster.become(A, ModelState.BUSY, in_flight=3)
     cluster.become("quiet", ModelState.READY)
+    cluster.become("leaving", ModelState.DRAINING, in_flight=1)
 
     await load_what_others_use(cluster, models)
 
-    assert models.ever_held == [A]
+    assert models.ever_held == [(A, Reason.REQUEST, (await cluster.status()).at)]
     assert models.held == []
 
 
@@ -221,15 +226,16 @@ async def test_new_replica_serves_although_what_others_use_cannot_be_loaded() ->
 async def test_hold_lasts_longer_than_its_caller_knows() -> None:
     models = ScriptedModels()
 
-    await Holds(models, linger_s=3600).hold(A, 0.0)
+    await Holds(models, linger_s=3600).hold(A, 0.0, WISH)
 
     assert models.held == [A]
+    assert models.ever_held == [(A, WISH.reason, WISH.at)]
 
 
 async def test_hold_ends_by_itself() -> None:
     models = ScriptedModels()
 
-    await Holds(models, linger_s=0.0).hold(A, 0.0)
+    await Holds(models, linger_s=0.0).hold(A, 0.0, WISH)
     await settled()
 
     assert models.held == []
@@ -237,7 +243,7 @@ async def test_hold_ends_by_itself() -> None:
 
 async def test_hold_whose_caller_goes_ends_at_once() -> None:
     models = ScriptedModels()
-    call = asyncio.create_task(Holds(models).hold(A, 3600))
+    call = asyncio.create_task(Holds(models).hold(A, 3600, WISH))
     await settled()
     assert models.held == [A]
 
@@ -249,4 +255,4 @@ async def test_hold_whose_caller_goes_ends_at_once() -> None:
 
 async def test_hold_of_what_cannot_be_had_tells_why() -> None:
     with pytest.raises(ModelNotReady):
-        await Holds(ScriptedModels()).hold(B, 0.0)
+        await Holds(ScriptedModels()).hold(B, 0.0, WISH)

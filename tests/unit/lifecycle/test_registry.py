@@ -303,12 +303,29 @@ async def test_order_is_not_given_twice() -> None:
     assert await world.registry.orders("r1", after=order.number) == []
 
 
-async def test_order_is_not_for_replicas_that_come_later() -> None:
+async def test_replica_that_comes_later_learns_what_was_ordered_when() -> None:
+    """Chunks of before that come to it now must not leave a copy."""
     world = World()
+    ordered_at = world.clock.utc()
     await world.registry.unload(A)
+    world.clock.advance(5)
     await world.report()
 
-    assert await world.registry.orders("r1", after=None) == []
+    assert [(order.model_id, order.at) for order in await world.registry.orders("r1", after=None)] == [(A, ordered_at)]
+
+
+async def test_hold_says_since_when_it_is_wished_for_and_why() -> None:
+    world = World()
+    loaded_at = world.clock.utc()
+    await world.registry.load(A, ttl_s=-1)
+    await world.registry.want(B)
+    await settled()
+    await world.advance(10)
+    world.holder.calls[0].ended.set_result(None)
+    await settled()
+
+    wishes = [(call.model_id, call.wish.at, call.wish.reason) for call in world.holder.calls]
+    assert wishes == [(A, loaded_at, Reason.LOAD), (B, loaded_at, Reason.REQUEST), (A, loaded_at, Reason.LOAD)]
 
 
 async def test_orders_of_a_new_coordinator_are_above_those_of_the_last_one() -> None:
@@ -496,7 +513,8 @@ async def test_model_that_is_pulled_later_can_be_loaded() -> None:
 
 async def test_log_forgets_the_oldest_and_knows_it() -> None:
     log: NumberedLog[UnloadOrder] = NumberedLog(FakeClock().utc(), kept=2)
-    numbers = [log.add(lambda number: UnloadOrder(number, A)).number for _ in range(3)]
+    at = FakeClock().utc()
+    numbers = [log.add(lambda number: UnloadOrder(number, A, at)).number for _ in range(3)]
 
     assert [order.number for order in log.after(numbers[0])] == numbers[1:]
     assert log.reaches(numbers[0])

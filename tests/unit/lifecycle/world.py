@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from serve_app.lifecycle.overview import Wish
 from serve_app.lifecycle.protocols import Holder
 from serve_app.lifecycle.registry import ModelRegistry
 from serve_app.models.types import ModelChange, ModelEvent, ModelSnapshot, ModelState, Reason, ReplicaReport
@@ -23,6 +24,7 @@ class Hold:
 
     model_id: str
     for_s: float
+    wish: Wish
     ended: asyncio.Future[None]
 
 
@@ -37,8 +39,8 @@ class HandHolder(Holder):
         self.calls: list[Hold] = []
         self.cancelled: list[str] = []
 
-    async def hold(self, model_id: str, for_s: float) -> None:
-        call = Hold(model_id, for_s, asyncio.get_running_loop().create_future())
+    async def hold(self, model_id: str, for_s: float, wish: Wish) -> None:
+        call = Hold(model_id, for_s, wish, asyncio.get_running_loop().create_future())
         self.calls.append(call)
         try:
             await call.ended
