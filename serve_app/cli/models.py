@@ -46,17 +46,27 @@ def run_list(config: Path | None, *, as_json: bool) -> None:
         console.print(_table(rows))
 
 
-def run_pull(config: Path | None, name: str, *, as_json: bool) -> None:
+def run_pull(config: Path | None, name: str | None, *, as_json: bool) -> None:
     """
     Pull a model.
+
+    Args:
+        name: None: each model that the service needs at its start, if it comes from the hub.
 
     Raises:
         ConfigError, InvalidRequest, PullFailed: As `pull_model`.
     """
     settings = _settings(config)
-    with _bar(name) as tell:
-        pulled = pull_model(Catalogue(settings), name, token=read_hub_token(settings.hub), tell=tell)
-    _done(pulled.manifest, f"{name} is on this machine ({_megabytes(pulled.manifest.size_bytes)})", as_json=as_json)
+    catalogue, token = Catalogue(settings), read_hub_token(settings.hub)
+    for wanted in [name] if name else _needed(settings):
+        with _bar(wanted) as tell:
+            manifest = pull_model(catalogue, wanted, token=token, tell=tell).manifest
+        _done(manifest, f"{wanted} is on this machine ({_megabytes(manifest.size_bytes)})", as_json=as_json)
+
+
+def _needed(settings: Settings) -> list[str]:
+    named = dict.fromkeys((*settings.preload, settings.default_model))
+    return [model_id for model_id in named if is_on_hub(settings.models[model_id].source)]
 
 
 def run_export(config: Path | None, name: str, bundle: Path, *, as_json: bool) -> None:

@@ -31,7 +31,18 @@ def list_models(config: Config = None, json: arg.Json = False) -> None:
 
 
 @models.command("pull")
-def pull_model(model: Name, config: Config = None, json: arg.Json = False) -> None:
+def pull_model(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="A model id, an alias or a repository; none: what the service preloads, and its default model.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Config = None,
+    json: arg.Json = False,
+) -> None:
     """Download a model, or bring it up to date. One that was cut goes on where it was."""
     from serve_app.cli.models import run_pull
 

@@ -88,6 +88,15 @@ def test_token_comes_from_the_variable_that_the_settings_name(hub: FakeHub, tmp_
     assert "set HF_TOKEN" in without.err
 
 
+def test_pull_without_a_name_fetches_what_the_service_needs_at_its_start(hub: FakeHub, tmp_path: Path) -> None:
+    config = CONFIG.format(data_dir=tmp_path / "data") + "      preload: [tiny.en, small]\n      default_model: small\n"
+    (tmp_path / "c.yaml").write_text(config)
+
+    pulled = pull(hub, tmp_path, "--config", "c.yaml")
+
+    assert (pulled.code, pulled.out, pulled.err) == (0, "small is on this machine (1 MB)\n", "")
+
+
 def test_offline_pull_asks_nobody(hub: FakeHub, tmp_path: Path) -> None:
     ended = pull(hub, tmp_path, REPOSITORY, HF_HUB_OFFLINE="1")
 
