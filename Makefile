@@ -19,7 +19,7 @@ run: $(VENV)/.run
 test: check
 	$(PYTEST) tests/unit tests/service -m "not server and not slow" $(QUICK)
 	$(PYTEST) tests/service -m "server and not slow"
-	$(PYTEST) tests/contract tests/model tests/sdk tests/browser tests/cluster -m "not slow and not gpu"
+	$(PYTEST) tests/contract tests/model tests/sdk tests/browser tests/cluster tests/kuberay -m "not slow and not gpu"
 
 # The rest of the cluster layer and the faults: 40 minutes at most.
 test-slow: $(VENV)/.dev
