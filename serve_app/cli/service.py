@@ -24,6 +24,17 @@ from serve_app.cli.config_file import ConfigFile
 from serve_app.errors import ConfigError, RayscribeError
 from serve_app.settings import Settings, export
 
+# What all of Ray's processes get; the image has the same for `ray start`.
+PROCESSES = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # More arenas keep what few threads have freed: 100 MB after a long file.
+    "MALLOC_ARENA_MAX": "1",
+    # Huge pages are asked for and given back faster, so that engine/memory.py can give back more of them.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts, so that memory is asked of the GPU that is used
+    "RAY_worker_niceness": "0",  # Ray's default of 15 starves the service on a machine that does other work
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.api.edge:proxy_middlewares",
+}
 POLL_S = 0.25
 LAST_BYTES_S = 1.0  # the proxy may still be sending what the Gateway has handed to it
 FAILED = (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY)
@@ -57,19 +68,13 @@ def check_port(host: str, port: int) -> None:
 @contextlib.contextmanager
 def local_ray(config: ConfigFile) -> Iterator[None]:
     """A Ray of our own, for as long as the block runs."""
+    limits = config.settings.limits
     export(
-        {
-            "RAY_USAGE_STATS_ENABLED": "0",
-            # More arenas keep what few threads have freed: 100 MB after a long file.
-            "MALLOC_ARENA_MAX": "1",
-            # Huge pages are asked for and given back faster, so that engine/memory.py can give back more of them.
-            "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts, so that memory is asked of the GPU that is used
-            "RAY_worker_niceness": "0",  # Ray's default of 15 starves the service on a machine that does other work
-            "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.api.edge:proxy_middlewares",
+        PROCESSES
+        | {
             # The proxy reads its limit from the environment, because Serve gives it no settings.
-            "RAYSCRIBE_LIMITS__MAX_UPLOAD_BYTES": str(config.settings.limits.max_upload_bytes),
-            "RAYSCRIBE_LIMITS__MAX_UPLOADS_BYTES": str(config.settings.limits.max_uploads_bytes),
+            "RAYSCRIBE_LIMITS__MAX_UPLOAD_BYTES": str(limits.max_upload_bytes),
+            "RAYSCRIBE_LIMITS__MAX_UPLOADS_BYTES": str(limits.max_uploads_bytes),
         }
     )
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
