@@ -154,6 +154,6 @@ class Alive(Answer):
 
 
 class Readiness(Answer):
-    status: Literal["ready", "loading", "unavailable"]
+    status: Literal["ready", "loading", "unavailable", "draining"]
     reason: str | None = None
     """Why it is not ready."""

@@ -27,6 +27,7 @@ ASKING_S = 1.0  # /health answers within it, whatever is wrong behind
 NO_STORE = "The job store cannot be used. The log, and the answers of /jobs, say what to do."
 NO_ROOM = "The disk with the service's data is full or read-only: free some space, or let the service write there."
 UNKNOWN = ClusterModels(())
+STOPPING = "The service is stopping: what is in progress ends, and nothing new is begun."
 NOT_YET = "The models are being loaded, or not every deployment is up yet."
 
 
@@ -50,8 +51,10 @@ async def live() -> Alive:
 
 
 @router.get("/health/ready", responses={503: {"model": Readiness, "description": "Not yet"}})
-async def ready(services: ServicesDep) -> JSONResponse:
-    """200 once the models to preload are in, and while the job store and the disk can be used."""
+async def ready(services: ServicesDep, limiter: LimiterDep) -> JSONResponse:
+    """200 once the models to preload are in, while the job store and the disk can be used, and until the service stops."""
+    if limiter.draining:
+        return JSONResponse({"status": "draining", "reason": STOPPING}, 503)
     is_ready, has_store, has_room = await asyncio.gather(_ready(services), _has_store(services), _has_room(services))
     if not has_room:
         return JSONResponse({"status": "unavailable", "reason": NO_ROOM}, 503)

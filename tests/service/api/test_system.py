@@ -12,12 +12,12 @@ from typing import Never
 import httpx
 import pytest
 
-from serve_app.api.application import Services
+from serve_app.api.application import Services, create_app
 from serve_app.errors import CoordinatorUnavailable
 from serve_app.models.types import ClusterModels, GpuMemory, ModelState, Reason
 from serve_app.settings import RecognizerSettings
 from serve_app.testing import FakeModels
-from tests.service.api.conftest import SETTINGS, client_of
+from tests.service.api.conftest import SETTINGS, WAV, client_of
 
 
 async def test_health_says_what_is_known(http: httpx.AsyncClient) -> None:
@@ -43,6 +43,20 @@ async def test_service_is_not_ready_while_models_load(services: Services, models
     assert (health.status_code, health.json()["model_state"]) == (200, "loading")
     assert (ready.status_code, ready.json()["status"]) == (503, "loading")
     assert "models" in ready.json()["reason"]
+
+
+async def test_service_that_stops_is_alive_but_not_ready_and_begins_nothing_new(services: Services) -> None:
+    app = create_app(services)
+    app.state.limiter.drain()
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        live, ready = await http.get("/health/live"), await http.get("/health/ready")
+        refused = await http.post("/v1/audio/transcriptions", data={"model": "whisper-1"}, files={"file": WAV})
+
+    assert live.status_code == 200
+    assert (ready.status_code, ready.json()["status"]) == (503, "draining")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+    assert int(refused.headers["retry-after"]) > 0
 
 
 async def test_health_answers_when_what_is_behind_it_does_not(
