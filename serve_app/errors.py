@@ -161,7 +161,7 @@ class InvalidApiKey(AccessError):
 
 
 class NotPermitted(AccessError):
-    """The key is right, and what it asks for needs one of scope admin."""
+    """The key is right, and lacks the scope that this needs."""
 
     code = "permission_denied"
 

@@ -16,12 +16,15 @@ from serve_app import __doc__ as description
 from serve_app import __version__
 from serve_app.api import audio, documents, jobs, lifecycle, metrics, models, system, tus
 from serve_app.api.counting import CLIENT_WENT_AWAY, CountRequests
+from serve_app.api.headers import AnswerHeaders, HeadLimit
 from serve_app.api.limits import BodyLimit, RequestLimiter
 from serve_app.api.memory import GiveBackMemory
 from serve_app.api.middleware import LastResort, RequestIds
+from serve_app.api.origins import SameMachine, cors
 from serve_app.api.pages import add_pages
 from serve_app.api.problems import answer
 from serve_app.api.pulls import Pulls
+from serve_app.api.rates import RateLimiter
 from serve_app.api.resumable import ResumableUploads
 from serve_app.api.services import Services
 from serve_app.api.upload_limits import UploadLimits
@@ -34,7 +37,7 @@ MAX_STREAMS_PER_KEY = 200
 
 
 def create_app(services: Services) -> FastAPI:
-    limits = services.settings.limits
+    limits, origins = services.settings.limits, services.settings.http.cors_origins
     app = FastAPI(
         title="rayscribe",
         version=__version__,
@@ -44,8 +47,12 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
         middleware=[
             Middleware(RequestIds),
+            Middleware(AnswerHeaders),
+            *cors(origins),
             Middleware(CountRequests, tally=services.tally, clock=services.clock),
             Middleware(LastResort),
+            *([Middleware(SameMachine, origins=origins)] if services.local_only else []),
+            Middleware(HeadLimit),
             Middleware(BodyLimit, max_bytes=limits.max_upload_bytes, idle_s=limits.upload_idle_s),
             Middleware(GiveBackMemory),
         ],
@@ -58,6 +65,7 @@ def create_app(services: Services) -> FastAPI:
         max_retry_after_s=limits.max_retry_after_s,
         clock=services.clock,
     )
+    app.state.rates = RateLimiter(per_minute=limits.requests_per_minute_per_key, clock=services.clock)
     app.state.streams = RequestLimiter(
         max_requests=MAX_STREAMS,
         max_per_key=MAX_STREAMS_PER_KEY,

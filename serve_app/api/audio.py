@@ -5,25 +5,30 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, replace
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from serve_app.api import documents
+from serve_app.api.auth import needs
 from serve_app.api.catalogue import check_can_do
 from serve_app.api.cold_start import check_is_there
 from serve_app.api.events import text_events
 from serve_app.api.forms import parse, read_form
 from serve_app.api.places import StackDep
+from serve_app.api.rates import counted
 from serve_app.api.schemas import AudioForm, TranscriptionForm, TranslationForm
 from serve_app.api.services import Services, ServicesDep
 from serve_app.api.streams import EventStream, Relay, unless_gone
 from serve_app.api.uploads import media_of
+from serve_app.settings import Scope
 from serve_app.transcript.collect import collect
 from serve_app.transcript.protocols import MediaReference
 from serve_app.transcript.render import MEDIA_TYPES, Format, no_diarizer, render
 from serve_app.transcript.types import TranscriptionOptions
 
-router = APIRouter(prefix="/v1/audio", tags=["audio"])
+router = APIRouter(
+    prefix="/v1/audio", tags=["audio"], dependencies=[Depends(needs(Scope.TRANSCRIBE)), Depends(counted)]
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""API keys: several, each with a scope, from the environment or files, compared in constant time."""
+"""API keys: several, each with its scopes, from the environment or files, compared in constant time."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +14,11 @@ from fastapi import Depends, Request
 from serve_app.api.services import ServicesDep
 from serve_app.errors import ConfigError, InvalidApiKey, NotPermitted
 from serve_app.jobs.job import Owner
-from serve_app.settings import AuthSettings, Scope, read_api_keys
+from serve_app.settings import ApiKey, AuthSettings, Scope, read_api_keys
 
 logger = logging.getLogger(__name__)
 
-OWNER_CHARACTERS = 32
+ASK = "ask whoever runs this service"
 
 Fingerprint = tuple[int, int, int]
 
@@ -30,13 +30,13 @@ class KeyRing:
     A file that is empty or cannot be read leaves the keys as they were: a rotation that goes wrong must not open the service.
     """
 
-    def __init__(self, auth: AuthSettings, read: Callable[[AuthSettings], Mapping[str, Scope]] = read_api_keys) -> None:
+    def __init__(self, auth: AuthSettings, read: Callable[[AuthSettings], Sequence[ApiKey]] = read_api_keys) -> None:
         self._auth = auth
         self._read = read
         self._seen = self._fingerprints()
         self._keys = read(auth)
 
-    def __call__(self) -> Mapping[str, Scope]:
+    def __call__(self) -> Sequence[ApiKey]:
         now = self._fingerprints()
         if now != self._seen:
             self._seen = now
@@ -69,7 +69,7 @@ def _fingerprint(file: str | None) -> Fingerprint | None:
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
-def authorise(request: Request, services: ServicesDep) -> str | None:
+def authorise(request: Request, services: ServicesDep) -> ApiKey | None:
     """
     The key that the request came with; None where no key is needed.
 
@@ -88,28 +88,39 @@ def authorise(request: Request, services: ServicesDep) -> str | None:
     return key
 
 
-def _matching(given: str, keys: Collection[str]) -> str | None:
+def _matching(given: str, keys: Iterable[ApiKey]) -> ApiKey | None:
+    digest = hashlib.sha256(given.encode("latin-1")).digest()
     found = None
     for key in keys:  # all of them, always: to stop at the match would tell how far down the list it is
-        if hmac.compare_digest(given.encode("latin-1"), key.encode()):
+        if hmac.compare_digest(digest, key.digest):
             found = key
     return found
 
 
-KeyDep = Annotated[str | None, Depends(authorise)]
+KeyDep = Annotated[ApiKey | None, Depends(authorise)]
+
+
+def needs(scope: Scope) -> Callable[[ApiKey | None], None]:
+    """A dependency that refuses keys without a scope."""
+
+    def check(key: KeyDep) -> None:
+        if key is not None and not key.may(scope):
+            raise NotPermitted(f"This needs an API key of scope {scope}, which yours lacks: {ASK}.")
+
+    return check
 
 
 def owner(key: KeyDep) -> str:
-    """Whose jobs and uploads these are: a fingerprint of the key, which is safe to keep; "" where no key is needed."""
-    return "" if key is None else hashlib.sha256(key.encode()).hexdigest()[:OWNER_CHARACTERS]
+    """Whose jobs and uploads these are; "" where no key is needed."""
+    return "" if key is None else key.owner
 
 
 OwnerDep = Annotated[str, Depends(owner)]
 
 
-def viewer(key: KeyDep, owner: OwnerDep, services: ServicesDep) -> Owner:
+def viewer(key: KeyDep, owner: OwnerDep) -> Owner:
     """Whose jobs and uploads the request may see and end: those of its key, or everybody's, by its scope."""
-    return None if key is not None and services.api_keys().get(key) is Scope.ADMIN else owner
+    return None if key is not None and key.may(Scope.ADMIN) else owner
 
 
 ViewerDep = Annotated[Owner, Depends(viewer)]
@@ -124,12 +135,12 @@ class Permit:
     """
 
     def __init__(self, key: KeyDep, services: ServicesDep) -> None:
-        keys = services.api_keys()
-        self._is_given = key is None or Scope.ADMIN not in keys.values() or keys.get(key) is Scope.ADMIN
+        there_is_one = any(other.may(Scope.ADMIN) for other in services.api_keys())
+        self._is_given = key is None or key.may(Scope.ADMIN) or not there_is_one
 
     def __call__(self, what: str) -> None:
         if not self._is_given:
-            raise NotPermitted(f"{what} needs an API key of scope admin: ask whoever runs this service.")
+            raise NotPermitted(f"{what} needs an API key of scope admin: {ASK}.")
 
 
 PermitDep = Annotated[Permit, Depends()]

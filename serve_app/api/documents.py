@@ -66,7 +66,7 @@ def _audio(form: type[BaseModel], shapes: list[type[BaseModel]], *, streams: boo
         },
         "responses": {
             200: {"description": "The transcript, in the format asked for", "content": content},
-            **errors(400, 401, 404, 408, 413, 429, 500, 503),
+            **errors(400, 401, 403, 404, 408, 413, 429, 500, 503),
         },
     }
 

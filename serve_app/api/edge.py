@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.api.body_budget import BodyBudget
+from serve_app.api.headers import AnswerHeaders, HeadLimit
 from serve_app.api.limits import BodyLimit
 from serve_app.api.memory import GiveBackMemory
 from serve_app.api.middleware import RequestIds
@@ -51,6 +52,8 @@ def proxy_middlewares() -> list[Middleware]:
     """For `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`; the first is the outermost."""
     return [
         Middleware(RequestIds),
+        Middleware(AnswerHeaders),
+        Middleware(HeadLimit),
         Middleware(CleanHeaders),
         Middleware(BodyBudget, total_bytes=uploads_limit_bytes(), max_bytes=upload_limit_bytes()),
         Middleware(BodyLimit, max_bytes=upload_limit_bytes()),

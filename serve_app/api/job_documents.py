@@ -29,7 +29,7 @@ def _json(model: type[BaseModel]) -> Documents:
 def _of_jobs(status: int, answer: Documents, *statuses: int, **extra: Any) -> Documents:
     return {
         "openapi_extra": SECURITY_OF_ALL | extra,
-        "responses": {status: answer, **errors(400, 401, 404, 500, 503, *statuses)},
+        "responses": {status: answer, **errors(400, 401, 403, 404, 500, 503, *statuses)},
     }
 
 

@@ -9,13 +9,14 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from serve_app.api import job_documents
-from serve_app.api.auth import OwnerDep, ViewerDep, authorise
+from serve_app.api.auth import OwnerDep, ViewerDep, needs
 from serve_app.api.events import LastSeen
 from serve_app.api.forms import parse
 from serve_app.api.job_events import JobEvents
 from serve_app.api.job_forms import read_submission
 from serve_app.api.job_schemas import ResultQuery, delivery_object
 from serve_app.api.places import StackDep, stream_place
+from serve_app.api.rates import counted
 from serve_app.api.services import JobsDep, LimiterDep, ServicesDep
 from serve_app.api.streams import EventStream
 from serve_app.api.submitting import Submitter
@@ -23,9 +24,10 @@ from serve_app.api.tus import UploadsDep
 from serve_app.errors import DeliveryNotFound, JobNotFound
 from serve_app.jobs.job import JobDetails, JobQuery, Status
 from serve_app.jobs.rendering import job_object, transcript_of
+from serve_app.settings import Scope
 from serve_app.transcript.render import MEDIA_TYPES, Format, no_diarizer, render, to_json
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(authorise)])
+router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(needs(Scope.JOBS))])
 
 JSON = "application/json"
 MAX_PAGE = 100
@@ -45,7 +47,7 @@ def known_form(job_id: str) -> str:
 JobId = Annotated[str, Depends(known_form)]
 
 
-@router.post("", status_code=202, **job_documents.SUBMIT)
+@router.post("", status_code=202, dependencies=[Depends(counted)], **job_documents.SUBMIT)
 async def submit(
     request: Request, stack: StackDep, services: ServicesDep, jobs: JobsDep, uploads: UploadsDep, owner: OwnerDep
 ) -> Response:

@@ -8,20 +8,20 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from serve_app.api.auth import KeyDep
+from serve_app.api.auth import OwnerDep
 from serve_app.api.services import LimiterDep
 
 
-async def request_stack(key: KeyDep, limiter: LimiterDep) -> AsyncIterator[contextlib.AsyncExitStack]:
+async def request_stack(owner: OwnerDep, limiter: LimiterDep) -> AsyncIterator[contextlib.AsyncExitStack]:
     """A place among the requests in progress, and all that is to be closed once the answer is out."""
-    with limiter.place(key):
+    with limiter.place(owner or None):
         async with contextlib.AsyncExitStack() as stack:
             yield stack
 
 
-async def stream_place(key: KeyDep, request: Request) -> AsyncIterator[None]:
+async def stream_place(owner: OwnerDep, request: Request) -> AsyncIterator[None]:
     """A place among the streams that follow something, until the answer is out: each one costs the Coordinator."""
-    with request.app.state.streams.place(key):
+    with request.app.state.streams.place(owner or None):
         yield
 
 

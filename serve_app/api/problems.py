@@ -61,6 +61,7 @@ CODES = {
     415: "unsupported_media_type",
     422: "unprocessable",
     423: "upload_locked",
+    431: "headers_too_large",
     460: "checksum_mismatch",
 }
 LONGEST_RETRY_AFTER_S = 120  # the Python SDK gives up above it, and Node's sleeps as told

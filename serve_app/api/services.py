@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated
@@ -17,7 +17,7 @@ from serve_app.jobs.clock import wall_clock
 from serve_app.jobs.protocols import Clock, Jobs, Sleep, UrlFetcher
 from serve_app.models.catalogue import Catalogue
 from serve_app.models.protocols import Models
-from serve_app.settings import Scope, Settings
+from serve_app.settings import ApiKey, Settings
 from serve_app.telemetry.tally import Tally
 from serve_app.telemetry.totals import TotalKeeper, Totals
 from serve_app.transcript.protocols import MediaStore, Transcriber
@@ -34,8 +34,10 @@ class Services:
     settings: Settings
     transcriber: Transcriber
     media_store: MediaStore
-    api_keys: Callable[[], Mapping[str, Scope]] = dict
+    api_keys: Callable[[], Sequence[ApiKey]] = tuple
     """Asked at every request, so that a key that was taken back stops working; empty means that no key is needed."""
+    local_only: bool = False
+    """It is for this machine and needs no key: what browsers bring from elsewhere is refused."""
     ready: Callable[[], Awaitable[bool]] = always_ready
     """Whether the models to preload are in."""
     clock: Callable[[], float] = time.monotonic

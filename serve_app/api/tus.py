@@ -16,14 +16,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from serve_app.api import job_documents
-from serve_app.api.auth import OwnerDep, ViewerDep
+from serve_app.api.auth import OwnerDep, ViewerDep, needs
 from serve_app.api.checksums import ALGORITHMS, HEADER, Checksum
 from serve_app.api.places import StackDep
 from serve_app.api.problems import answer
+from serve_app.api.rates import counted
 from serve_app.api.resumable import ResumableUploads
 from serve_app.api.services import JobsDep, ServicesDep, services
 from serve_app.api.upload_files import Upload
 from serve_app.errors import InvalidRequest, RayscribeError
+from serve_app.settings import Scope
 
 VERSION = "1.0.0"
 EXTENSIONS = "creation,termination,checksum,expiration"
@@ -52,7 +54,7 @@ class TusRoute(APIRoute):
         return versioned
 
 
-def uploads(request: Request, _: JobsDep) -> ResumableUploads:
+def uploads(request: Request, _: JobsDep, __: Annotated[None, Depends(needs(Scope.JOBS))]) -> ResumableUploads:
     found: ResumableUploads = request.app.state.uploads
     return found
 
@@ -69,7 +71,9 @@ async def discover() -> Response:
     return Response(status_code=204, headers=headers)
 
 
-@router.post("", status_code=201, response_class=Response, **job_documents.UPLOAD_CREATE)
+@router.post(
+    "", status_code=201, response_class=Response, dependencies=[Depends(counted)], **job_documents.UPLOAD_CREATE
+)
 async def create(request: Request, owner: OwnerDep, found: UploadsDep) -> Response:
     """Announce an upload of `Upload-Length` bytes; its address is in `Location`."""
     metadata = request.headers.get("upload-metadata", "")

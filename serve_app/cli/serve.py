@@ -6,6 +6,7 @@ import json
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
@@ -16,7 +17,7 @@ from rich.console import Console
 from serve_app.cli.config_file import ConfigFile, read_config
 from serve_app.cli.service import check_port, deploy, drain, local_ray, wait_until_running
 from serve_app.errors import RayscribeError
-from serve_app.settings import check_listen, read_api_keys
+from serve_app.settings import ApiKey, Scope, check_listen, read_api_keys
 
 SAMPLE = "jfk.flac"
 
@@ -57,7 +58,7 @@ def run_service(config_path: Path, *, try_sample: bool, once: bool) -> None:
             raise Interrupted("stopped before the service was ready")
         console.print(f"ready after {time.monotonic() - started:.0f} s")
         if try_sample:
-            _transcribe_sample(_url(config), next(iter(keys), "none"))
+            _try_sample(_url(config), keys)
         _print_urls(config)
         if not once:
             stop.wait()
@@ -76,6 +77,14 @@ def _on_signals(stop: threading.Event) -> None:
 
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, first)
+
+
+def _try_sample(url: str, keys: Sequence[ApiKey]) -> None:
+    able = [key.secret for key in keys if key.may(Scope.TRANSCRIBE)]
+    if keys and not able:
+        console.print("the sample is left out: there is no API key of scope transcribe")
+        return
+    _transcribe_sample(url, able[0] if able else "none")
 
 
 def _transcribe_sample(url: str, key: str) -> None:

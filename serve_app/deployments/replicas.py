@@ -46,7 +46,7 @@ from serve_app.jobs.job import (
 from serve_app.jobs.protocols import Step
 from serve_app.lifecycle.overview import Wish
 from serve_app.models.types import SERVING, ClusterModels, ModelEvent, ModelOverview, ReplicaReport, UnloadOrder
-from serve_app.settings import Settings, check_listen, read_database_url, read_webhook_secret
+from serve_app.settings import Settings, check_listen, is_local_only, read_database_url, read_webhook_secret
 from serve_app.telemetry.courier import Courier
 from serve_app.telemetry.tally import Counts, Tally
 from serve_app.telemetry.totals import Growth, Totals
@@ -305,7 +305,8 @@ class GatewayReplica:
 
         telemetry.configure_logging(settings.log_level)
         api_keys = KeyRing(settings.auth)
-        check_listen(settings, has_keys=bool(api_keys()))  # plain `serve run` comes past no other check
+        has_keys = bool(api_keys())
+        check_listen(settings, has_keys=has_keys)  # plain `serve run` comes past no other check
         context, tally, totals = serve.get_replica_context(), Tally(), HandleTotals(coordinator)
         self._courier = Courier(context.replica_id.unique_id, tally, totals.grow)
         self._courier.start()
@@ -318,6 +319,7 @@ class GatewayReplica:
                 media_store=DirectoryMediaStore(Path(settings.data_dir) / "uploads"),
                 jobs=jobs,
                 models=HandleModels(coordinator),
+                local_only=is_local_only(settings, has_keys=has_keys),
                 job_media=open_media_store(settings),
                 fetcher=open_fetcher(settings),
                 ready=Readiness(context.app_name),

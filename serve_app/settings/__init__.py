@@ -8,14 +8,16 @@ node and stores what it returns; who needs a secret resolves the name at start w
 from __future__ import annotations
 
 from serve_app.settings.access import (
-    Scope,
     check_listen,
+    is_local_only,
+    is_loopback,
     read_api_keys,
     read_database_url,
     read_hub_token,
     read_webhook_secret,
 )
 from serve_app.settings.environment import ALIASES, export, upload_limit_bytes, uploads_limit_bytes
+from serve_app.settings.keys import ADMIN, ApiKey, Scope
 from serve_app.settings.loading import load_settings
 from serve_app.settings.paths import SettingInfo, settings_paths
 from serve_app.settings.tree import (
@@ -39,8 +41,10 @@ from serve_app.settings.tree import (
 )
 
 __all__ = [
+    "ADMIN",
     "ALIASES",
     "TINY_EN",
+    "ApiKey",
     "AuthSettings",
     "ComputeType",
     "DecodingSettings",
@@ -61,6 +65,8 @@ __all__ = [
     "WebhookSettings",
     "check_listen",
     "export",
+    "is_local_only",
+    "is_loopback",
     "load_settings",
     "read_api_keys",
     "read_database_url",

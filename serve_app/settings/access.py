@@ -5,24 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
 from serve_app.errors import ConfigError
 from serve_app.settings.environment import environment
+from serve_app.settings.keys import ADMIN, CLIENT, ApiKey, Scope, keys_of, merged
 from serve_app.settings.tree import AuthSettings, HubSettings, JobSettings, Settings, WebhookSettings
 
 SECRET_PREFIX = "whsec_"
 SECRET_BYTES = range(24, 65)  # what the Standard Webhooks specification asks for
-
-
-class Scope(StrEnum):
-    """What an API key sees of jobs and uploads, and whether it may do to models what all feel."""
-
-    OWN = "own"
-    ADMIN = "admin"  # everybody's
 
 
 def check_listen(settings: Settings, *, has_keys: bool) -> None:
@@ -32,7 +25,7 @@ def check_listen(settings: Settings, *, has_keys: bool) -> None:
     Raises:
         ConfigError: The address is not loopback, there is no API key, and `auth.mode` is not `none`.
     """
-    if _is_loopback(settings.http.host) or has_keys or settings.auth.mode == "none":
+    if is_loopback(settings.http.host) or has_keys or settings.auth.mode == "none":
         return
     raise ConfigError(
         f"http.host is {settings.http.host}, which others can reach, and there is no API key:"
@@ -40,18 +33,23 @@ def check_listen(settings: Settings, *, has_keys: bool) -> None:
     )
 
 
-def read_api_keys(auth: AuthSettings, env: Mapping[str, str] | None = None) -> Mapping[str, Scope]:
+def is_local_only(settings: Settings, *, has_keys: bool) -> bool:
+    """Whether nobody but who works on this machine is meant to use the service, although it asks for no key."""
+    return is_loopback(settings.http.host) and not has_keys and settings.auth.mode != "none"
+
+
+def read_api_keys(auth: AuthSettings, env: Mapping[str, str] | None = None) -> Sequence[ApiKey]:
     """
-    The keys that the names in the settings stand for, none if `auth.mode` is `none`; one that has both scopes is `admin`.
+    The keys that the names in the settings stand for, none if `auth.mode` is `none`.
 
     Raises:
-        ConfigError: A file cannot be read, or there is no key in it and in the variable beside it.
+        ConfigError: A file cannot be read, there is no key in it and in the variable beside it, or a scope is unknown.
     """
     if auth.mode == "none":
-        return {}
-    own = _keys("auth.api_key_file", auth.api_key_env, auth.api_key_file, env)
-    admin = _keys("auth.admin_key_file", auth.admin_key_env, auth.admin_key_file, env)
-    return dict.fromkeys(own, Scope.OWN) | dict.fromkeys(admin, Scope.ADMIN)
+        return ()
+    own = _keys("auth.api_key_file", auth.api_key_env, auth.api_key_file, CLIENT, env)
+    admin = _keys("auth.admin_key_file", auth.admin_key_env, auth.admin_key_file, ADMIN, env)
+    return merged([*own, *admin])
 
 
 def read_database_url(jobs: JobSettings, env: Mapping[str, str] | None = None) -> str | None:
@@ -100,13 +98,16 @@ def read_webhook_secret(webhooks: WebhookSettings, env: Mapping[str, str] | None
     return secret
 
 
-def _keys(setting: str, variable: str, file: str | None, env: Mapping[str, str] | None) -> list[str]:
-    keys = re.split(r"[\s,]+", environment(env).get(variable, ""))
+def _keys(
+    setting: str, variable: str, file: str | None, scopes: frozenset[Scope], env: Mapping[str, str] | None
+) -> list[ApiKey]:
+    entries = re.split(r"[\s,]+", environment(env).get(variable, ""))
+    keys = keys_of(variable, filter(None, entries), scopes)
     if file is not None:
-        keys += _read(setting, file).split()
-        if not any(keys):  # an emptied file must not open the service to everyone
+        keys += keys_of(setting, _read(setting, file).split(), scopes)
+        if not keys:  # an emptied file must not open the service to everyone
             raise ConfigError(f"{setting} holds no key ({file})")
-    return [key for key in keys if key]
+    return keys
 
 
 def _one_secret(setting: str, variable: str, file: str | None, env: Mapping[str, str] | None) -> str | None:
@@ -146,7 +147,8 @@ def _length_bytes(secret: str) -> int:
         return 0
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the address or name is that of this machine, for itself."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -95,6 +95,7 @@ def _normalised(path: str, value: str) -> Any:
         "outbound.allow",
         "media.readable",
         "hub.allow",
+        "http.cors_origins",
     }:
         return _json(path, value)
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -68,17 +69,29 @@ class HttpSettings(Section):
     """Port that `rayscribe serve` listens on."""
     enable_ui: bool = True
     """Serve the page at `/` and the documentation at `/docs`."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins (`https://app.example.com`) whose pages may use the service from a browser; `*` means any."""
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/?#\s@*]+", origin):
+                raise ValueError(f"{origin!r} is no origin: it looks like https://app.example.com, without a path")
+        return origins
 
 
 class AuthSettings(Section):
     mode: Literal["auto", "none"] = "auto"
     """`auto`: keys are required as soon as there are any. `none`: no key is ever asked for."""
     api_key_env: str = "API_KEY"
-    """Environment variable with the API keys, separated by commas or white space."""
+    """Environment variable with the API keys, separated by commas or white space. Each is a word, which may transcribe and have
+    jobs, or `NAME:SCOPES:KEY` with scopes of `transcribe`, `jobs` and `admin` joined by `+`."""
     api_key_file: str | None = None
-    """File with one API key a line; read again when it changes."""
+    """File with one such key a line; read again when it changes."""
     admin_key_env: str = "ADMIN_API_KEY"
-    """Environment variable with the API keys of scope `admin`, which see the jobs and uploads of all keys."""
+    """Environment variable with the API keys that are of scope `admin` if they do not say otherwise; these see the jobs and
+    uploads of all keys."""
     admin_key_file: str | None = None
     """File with one such key a line; read again when it changes."""
     metrics: Literal["open", "key"] = "open"
@@ -98,6 +111,9 @@ class LimitSettings(Section):
     """Requests in progress at one Gateway replica; one more is answered 503 with `Retry-After`."""
     max_requests_per_key: Annotated[int, Field(ge=0)] = 0
     """Requests in progress for one API key; one more is answered 429. 0 = no limit."""
+    requests_per_minute_per_key: Annotated[int, Field(ge=0)] = 0
+    """Transcriptions, translations, jobs and uploads that one API key may begin within a minute, at one Gateway replica; one
+    more is answered 429. 0 = no limit."""
     max_retry_after_s: Annotated[int, Field(ge=1, le=120)] = 60
     """Longest `Retry-After` ever sent, in seconds."""
     inline_upload_bytes: Annotated[int, Field(ge=0)] = 1024 * 1024

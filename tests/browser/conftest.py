@@ -11,7 +11,7 @@ import pytest
 from selenium import webdriver
 
 from serve_app.api.application import Services, create_app
-from serve_app.settings import TINY_EN, HttpSettings, ModelSettings, Scope, Settings
+from serve_app.settings import TINY_EN, ApiKey, HttpSettings, ModelSettings, Settings
 from serve_app.testing import FakeTranscriber, InMemoryMediaStore
 from serve_app.transcript.protocols import Transcriber
 from tests.browser.page import Page
@@ -71,7 +71,7 @@ def serve() -> Iterator[Serve]:
             ),
             transcriber=transcriber or FakeTranscriber(),
             media_store=store,
-            api_keys=lambda: dict.fromkeys(keys, Scope.OWN),
+            api_keys=lambda: [*map(ApiKey, keys)],
         )
         return servers.enter_context(serving(create_app(services)))
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from serve_app.errors import ConfigError
 from serve_app.settings import (
     ALIASES,
+    ApiKey,
     AuthSettings,
     ModelSettings,
     Scope,
@@ -153,7 +154,7 @@ def test_keys_come_from_the_variable_and_the_file(tmp_path: Path) -> None:
 
     keys = read_api_keys(AuthSettings(api_key_file=str(file)), {"API_KEY": "a, b"})
 
-    assert keys == dict.fromkeys("abcd", Scope.OWN)
+    assert keys == tuple(map(ApiKey, "abcd"))
 
 
 def test_admin_keys_come_from_their_own_variable_and_file(tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_admin_keys_come_from_their_own_variable_and_file(tmp_path: Path) -> Non
 
     keys = read_api_keys(AuthSettings(admin_key_file=str(file)), {"API_KEY": "a b", "ADMIN_API_KEY": "b,c"})
 
-    assert keys == {"a": Scope.OWN, "b": Scope.ADMIN, "c": Scope.ADMIN, "d": Scope.ADMIN}
+    assert {key.secret: key.may(Scope.ADMIN) for key in keys} == {"a": False, "b": True, "c": True, "d": True}
 
 
 def test_missing_key_file_is_an_error_and_not_an_open_door() -> None:
@@ -179,7 +180,7 @@ def test_empty_key_file_is_an_error_and_not_an_open_door(tmp_path: Path) -> None
 
 
 def test_mode_none_reads_no_key() -> None:
-    assert read_api_keys(AuthSettings(mode="none"), {"API_KEY": "a", "ADMIN_API_KEY": "b"}) == {}
+    assert read_api_keys(AuthSettings(mode="none"), {"API_KEY": "a", "ADMIN_API_KEY": "b"}) == ()
 
 
 def test_empty_file_of_admin_keys_is_an_error_although_there_are_others(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from serve_app.jobs.protocols import Clock, Jobs, UrlFetcher
 from serve_app.jobs.retention import Retention
 from serve_app.jobs.runner import AttemptRunner
 from serve_app.jobs.service import JobService
-from serve_app.settings import JobSettings, Scope, Settings
+from serve_app.settings import ADMIN, ApiKey, JobSettings, Settings
 from serve_app.testing import SENTENCES, FakeTranscriber, InMemoryJobStore, InMemoryMediaStore, at_once
 from serve_app.transcript.protocols import StoredMedia
 from tests.service.api.conftest import SETTINGS, WAV, models_of_settings
@@ -93,7 +93,7 @@ class House:
             settings,
             self.transcriber,
             InMemoryMediaStore(),
-            api_keys=lambda: dict.fromkeys(keys, Scope.OWN) | dict.fromkeys(admin_keys, Scope.ADMIN),
+            api_keys=lambda: [*map(ApiKey, keys), *(ApiKey(key, ADMIN) for key in admin_keys)],
             jobs=_Through(self),
             job_media=self.media,
             fetcher=fetching,

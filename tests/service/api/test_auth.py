@@ -10,11 +10,12 @@ import openai
 import pytest
 
 from serve_app.api.application import Services
-from serve_app.settings import HttpSettings, LimitSettings, Scope, Settings
+from serve_app.settings import ApiKey, HttpSettings, LimitSettings, Settings
 from serve_app.testing import FakeTranscriber
 from tests.service.api.conftest import WAV, client_of, sdk_over
 
-KEYS = dict.fromkeys(("sk-one", "sk-two", "sk-schlüssel"), Scope.OWN)
+SECRETS = ("sk-one", "sk-two", "sk-schlüssel")
+KEYS = [ApiKey(secret) for secret in SECRETS]
 FILES = {"file": ("speech.wav", WAV)}
 
 
@@ -24,7 +25,7 @@ async def guarded(services: Services) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@pytest.mark.parametrize("key", sorted(KEYS))
+@pytest.mark.parametrize("key", SECRETS)
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
 async def test_each_key_opens(guarded: httpx.AsyncClient, key: str, scheme: str) -> None:
     response = await guarded.get("/v1/models", headers={"authorization": f"{scheme} {key}".encode()})

@@ -24,7 +24,7 @@ from serve_app.models.types import (
     ReplicaModel,
     VramUse,
 )
-from serve_app.settings import Scope
+from serve_app.settings import ApiKey
 from serve_app.testing import FakeClock, FakeModels
 from tests.service.api.conftest import client_of
 from tests.service.api.job_house import House, submitted
@@ -316,7 +316,7 @@ async def test_model_that_is_not_there_yet_can_be_unloaded(
     ],
 )
 async def test_lifecycle_needs_a_key_where_there_are_any(services: Services, method: str, path: str) -> None:
-    guarded = dataclasses.replace(services, api_keys=lambda: {"sk-one": Scope.OWN})
+    guarded = dataclasses.replace(services, api_keys=lambda: [ApiKey("sk-one")])
     async with client_of(guarded) as http:
         assert (await http.request(method, path)).status_code == 401
 

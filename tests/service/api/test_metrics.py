@@ -14,7 +14,7 @@ from serve_app.api.application import Services
 from serve_app.errors import CoordinatorUnavailable, StoreUnavailable
 from serve_app.jobs.job import QueueStats
 from serve_app.models.types import ClusterModels, GpuMemory, ModelState, Reason
-from serve_app.settings import AuthSettings, Scope, Settings
+from serve_app.settings import ApiKey, AuthSettings, Settings
 from serve_app.telemetry.metrics import CHUNKS
 from serve_app.telemetry.tally import Counts, Tally
 from serve_app.telemetry.totals import Totals
@@ -189,7 +189,7 @@ async def test_however_many_scrape_the_coordinator_is_asked_once_a_second(servic
 @pytest.mark.parametrize(("metrics", "status"), [("open", 200), ("key", 401)])
 async def test_a_key_is_needed_where_the_settings_say_so(services: Services, metrics: str, status: int) -> None:
     settings = Settings(**{**SETTINGS.model_dump(), "auth": AuthSettings(metrics=metrics)})  # type: ignore[arg-type]
-    guarded = dataclasses.replace(services, settings=settings, api_keys=lambda: {"sk-1": Scope.OWN})
+    guarded = dataclasses.replace(services, settings=settings, api_keys=lambda: [ApiKey("sk-1")])
     async with client_of(guarded) as http:
         assert (await http.get("/metrics")).status_code == status
         assert value(await scrape(http, Authorization="Bearer sk-1"), "coordinator_up") == 1

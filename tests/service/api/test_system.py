@@ -207,6 +207,6 @@ async def test_document_names_every_status(http: httpx.AsyncClient) -> None:
     document = (await http.get("/openapi.json")).json()
     post = document["paths"]["/v1/audio/transcriptions"]["post"]
 
-    assert sorted(post["responses"]) == ["200", "400", "401", "404", "408", "413", "429", "500", "503"]
+    assert sorted(post["responses"]) == ["200", "400", "401", "403", "404", "408", "413", "429", "500", "503"]
     assert sorted(document["paths"]["/v1/models"]["get"]["responses"]) == ["200", "401"]
     assert "422" not in str(document)

@@ -9,7 +9,7 @@ import pytest
 
 from serve_app.api.auth import KeyRing
 from serve_app.errors import ConfigError
-from serve_app.settings import AuthSettings, Scope
+from serve_app.settings import ApiKey, AuthSettings, Scope
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def ring(file: Path) -> KeyRing:
 
 
 def names(keys: KeyRing) -> set[str]:
-    return set(keys())
+    return {key.secret for key in keys()}
 
 
 def test_keys_come_from_the_file(file: Path) -> None:
@@ -81,9 +81,9 @@ def test_missing_file_at_start_is_an_error(tmp_path: Path) -> None:
 def test_without_a_file_nothing_is_read_again() -> None:
     reads: list[AuthSettings] = []
 
-    def read(auth: AuthSettings) -> dict[str, Scope]:
+    def read(auth: AuthSettings) -> list[ApiKey]:
         reads.append(auth)
-        return {"sk": Scope.OWN}
+        return [ApiKey("sk")]
 
     keys = KeyRing(AuthSettings(), read)
 
@@ -98,8 +98,9 @@ def test_changed_file_of_admin_keys_gives_and_takes_the_scope(file: Path) -> Non
     before = keys()
     admins.write_text("sk-three")
 
-    assert before == {"sk-one": Scope.ADMIN, "sk-two": Scope.OWN}
-    assert keys() == {"sk-one": Scope.OWN, "sk-two": Scope.OWN, "sk-three": Scope.ADMIN}
+    assert {key.secret: key.may(Scope.ADMIN) for key in before} == {"sk-one": True, "sk-two": False}
+    assert {key.secret for key in keys() if key.may(Scope.ADMIN)} == {"sk-three"}
+    assert names(keys) == {"sk-one", "sk-two", "sk-three"}
 
 
 def test_emptied_file_of_admin_keys_leaves_the_keys_as_they_were(file: Path) -> None:
