@@ -220,6 +220,10 @@ class Unavailable(RayscribeError):
     code = "unavailable"
 
 
+PASSING = (PullFailed, Unavailable)
+"""Why a load failed that may do better the next time, though nobody mends anything."""
+
+
 class RecognizerUnavailable(Unavailable):
     """The recogniser died, and so did the retries."""
 

@@ -20,9 +20,9 @@ async def check_is_there(services: Services, model_id: str) -> None:
     With `lifecycle.cold_start: reject`, begin to load a model that is not there, and turn the request away.
 
     Raises:
-        ModelNotReady: The model loads, or begins to.
+        ModelNotReady: The model loads, or begins to, also after a load that failed as the next one may not.
         OutOfMemory: It waits for memory that others hold.
-        ModelLoadFailed: Its last load failed; another one begins all the same.
+        ModelLoadFailed: Its last load failed, and somebody has to mend it; another one begins all the same.
     """
     if services.models is None or services.settings.lifecycle.cold_start == "queue":
         return
@@ -35,7 +35,7 @@ async def check_is_there(services: Services, model_id: str) -> None:
         return
     if wanted.state in SERVING:
         return
-    if found.state is ModelState.FAILED:
+    if found.state is ModelState.FAILED and not found.error_passes:
         why = found.last_error or "the log says why"
         raise ModelLoadFailed(f"The model {model_id} could not be loaded: {why}", param="model")
-    raise too_early(wanted)
+    raise too_early(wanted, found.last_error if found.error_passes else None)

@@ -48,6 +48,9 @@ class HandleModels(Models):
     async def want(self, model_id: str) -> ModelOverview:
         return cast(ModelOverview, await self._call("want_model", model_id))
 
+    async def expect(self, model_id: str) -> ModelOverview:
+        return cast(ModelOverview, await self._call("expect_model", model_id))
+
     async def unload(self, model_id: str, *, force: bool = False) -> ModelOverview:
         return cast(ModelOverview, await self._call("unload_model", model_id, force))
 

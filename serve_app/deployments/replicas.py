@@ -250,6 +250,9 @@ class CoordinatorReplica:
     async def want_model(self, model_id: str) -> ModelOverview:
         return await self._registry.want(model_id)
 
+    async def expect_model(self, model_id: str) -> ModelOverview:
+        return await self._registry.expect(model_id)
+
     async def unload_model(self, model_id: str, force: bool) -> ModelOverview:
         return await self._registry.unload(model_id, force=force)
 
@@ -316,10 +319,10 @@ class GatewayReplica:
                 settings=settings,
                 transcriber=HandleTranscriber(pipeline),
                 api_keys=api_keys,
+                local_only=is_local_only(settings, has_keys=has_keys),
                 media_store=DirectoryMediaStore(Path(settings.data_dir) / "uploads"),
                 jobs=jobs,
                 models=HandleModels(coordinator),
-                local_only=is_local_only(settings, has_keys=has_keys),
                 job_media=open_media_store(settings),
                 fetcher=open_fetcher(settings),
                 ready=Readiness(context.app_name),

@@ -79,6 +79,7 @@ class Reports:
             choice=resident.choice,
             load_s=resident.load_s,
             last_error=resident.failure,
+            error_passes=resident.has_failed and resident.failure_passes,
         )
 
     def _instant(self, at_s: float) -> datetime:

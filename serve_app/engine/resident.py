@@ -120,6 +120,7 @@ class Resident:
         wished_at: When the newest began of what it was loaded for, or is to be.
         on_cpu: It takes no GPU memory, because there was none.
         failure: Why it cannot be loaded, or what it waits for.
+        failure_passes: The next load may do better.
         need_bytes, before_bytes, loaded_bytes, after_bytes: As in `VramUse`.
         is_weighed: `need_bytes` is what the next load needs; if not, what the last one needed.
     """
@@ -142,6 +143,7 @@ class Resident:
     on_cpu: bool = False
     has_failed: bool = False
     failure: str | None = None
+    failure_passes: bool = False
     need_bytes: int | None = None
     is_weighed: bool = False
     before_bytes: int | None = None

@@ -19,7 +19,7 @@ from serve_app.engine.resident import (
     Resident,
     Ticket,
 )
-from serve_app.errors import RayscribeError
+from serve_app.errors import PASSING, RayscribeError
 from serve_app.models.types import ModelState, Reason, UnloadOrder
 from serve_app.settings.lifecycle import LifecycleSettings
 
@@ -145,6 +145,7 @@ class Roster:
     def fail(self, resident: Resident, error: RayscribeError, now: float) -> None:
         resident.wanted, resident.retry_at = False, None
         resident.has_failed, resident.failure = True, error.message
+        resident.failure_passes = isinstance(error, PASSING)
         self.refuse(resident, error, resident.waiters)
         self.show(resident, Reason.ERROR, now)
 

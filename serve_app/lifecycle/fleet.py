@@ -72,6 +72,10 @@ class Fleet:
         silent = [its_id for its_id, replica in self._replicas.items() if replica.heard_s < since_s]
         return [told for its_id in silent for told in self._forget(its_id, Reason.DIED, now)]
 
+    def __bool__(self) -> bool:
+        """Whether any replica is up."""
+        return bool(self._replicas)
+
     @property
     def gpus(self) -> tuple[tuple[str, GpuMemory], ...]:
         """Devices by replica id."""

@@ -37,6 +37,7 @@ class Past:
     last_used_at: datetime | None = None
     load_s: float | None = None
     last_error: str | None = None
+    error_passes: bool = False
 
     def with_report(self, model: ModelSnapshot) -> Self:
         """With what one of its replicas knows by now."""
@@ -61,10 +62,16 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that is known of a model now."""
+    """
+    All that is known of a model now.
+
+    Attributes:
+        is_anyone_up: There is a replica, whether it ever had the model or not.
+    """
 
     model_id: str
     replicas: tuple[ReplicaModel, ...]
+    is_anyone_up: bool
     past: Past
     wish: Wish | None
     pin: Pin | None
@@ -76,7 +83,7 @@ def overview(facts: Facts, now: datetime, *, unloads_after_s: float, gpu_poll_in
         unloads_after_s: What idleness waits, for pins that say nothing else.
         gpu_poll_interval_s: How often a model that waits for memory looks for it.
     """
-    state, since, reason, error = _state(facts)
+    state, since, reason, error, passes = _state(facts)
     models = [its.model for its in facts.replicas]
     known = ModelOverview(
         facts.model_id,
@@ -88,6 +95,7 @@ def overview(facts: Facts, now: datetime, *, unloads_after_s: float, gpu_poll_in
         last_used_at=facts.past.last_used_at,
         retry_after_s=_retry_after_s(state, since, now, facts, gpu_poll_interval_s),
         last_error=error,
+        error_passes=passes,
         replicas=facts.replicas,
     )
     if facts.pin is None:
@@ -95,13 +103,15 @@ def overview(facts: Facts, now: datetime, *, unloads_after_s: float, gpu_poll_in
     return replace(known, pinned_until=_pinned_until(known, facts.pin, now, unloads_after_s))
 
 
-def _state(facts: Facts) -> tuple[ModelState, datetime, Reason, str | None]:
+def _state(facts: Facts) -> tuple[ModelState, datetime, Reason, str | None, bool]:
+    past = facts.past
     best = min((its.model for its in facts.replicas), key=lambda model: BEST_FIRST.index(model.state), default=None)
     if facts.wish and (best is None or best.state in NOT_BEGUN):
-        return ModelState.LOADING, max(facts.wish.at, facts.past.since), facts.wish.reason, facts.past.last_error
-    if best is None or (best.state is ModelState.UNLOADED and best.since < facts.past.since):
-        return ModelState.UNLOADED, facts.past.since, facts.past.reason, facts.past.last_error
-    return best.state, best.since, best.reason, best.last_error
+        since = max(facts.wish.at, past.since)
+        return ModelState.LOADING, since, facts.wish.reason, past.last_error, past.error_passes
+    if best is None or (best.state is ModelState.UNLOADED and best.since < past.since):
+        return ModelState.UNLOADED, past.since, past.reason, past.last_error, past.error_passes
+    return best.state, best.since, best.reason, best.last_error, best.error_passes
 
 
 def _retry_after_s(
@@ -111,7 +121,7 @@ def _retry_after_s(
         return 0.0
     if state is ModelState.WAITING_FOR_GPU:
         return gpu_poll_interval_s
-    takes_s = (facts.past.load_s or LOAD_S) + (0.0 if facts.replicas else START_S)
+    takes_s = (facts.past.load_s or LOAD_S) + (0.0 if facts.is_anyone_up else START_S)
     if state is ModelState.LOADING:
         takes_s -= (now - since).total_seconds()
     return max(takes_s, SOONEST_S)

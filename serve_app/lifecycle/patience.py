@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from itertools import chain, repeat
+from typing import NoReturn
 
 from serve_app.errors import ModelNotReady, OutOfMemory, Unavailable
 from serve_app.models.protocols import Models
@@ -15,7 +15,7 @@ from serve_app.transcript.types import ChunkRequest, RecognizedChunk
 STUCK = frozenset({ModelState.WAITING_FOR_GPU, ModelState.FAILED})
 """It may take days until somebody has a model in this state."""
 NOT_SERVING = STUCK | {ModelState.UNLOADED, ModelState.LOADING}
-JOB_LOOKS_S = (1.0, 10.0)
+LOOKS_S = (1.0, 10.0)
 
 
 class PatientRecognizer(Recognizer):
@@ -27,9 +27,9 @@ class PatientRecognizer(Recognizer):
     replica looks for memory without them. Chunks whose model is there and has much to do wait without end.
 
     Args:
-        models: Who knows.
-        wait_s: How long the chunk of a request waits until they are asked, each time.
-        job_looks_s: The same of a job: the first time, and each one after it.
+        models: Who knows. By being asked they learn that the model is waited for, which no replica tells while none is up.
+        wait_s: How long the chunk of a request waits for its model.
+        looks_s: After which time they are asked first, and then again and again.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class PatientRecognizer(Recognizer):
         models: Models,
         *,
         wait_s: float,
-        job_looks_s: tuple[float, float] = JOB_LOOKS_S,
+        looks_s: tuple[float, float] = LOOKS_S,
     ) -> None:
         self._recognizer = recognizer
         self._models = models
         self._wait_s = wait_s
-        self._job_looks_s = job_looks_s
+        self._looks_s = looks_s
 
     async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
         """
@@ -51,31 +51,47 @@ class PatientRecognizer(Recognizer):
             ModelNotReady: The model is not in memory, and did not come there in time.
             OutOfMemory: Because others hold the memory that it needs.
         """
-        first_s, next_s = self._job_looks_s if request.background else (self._wait_s, self._wait_s)
-        hopeless = STUCK if request.background else NOT_SERVING
         call = asyncio.ensure_future(self._recognizer.recognize(request))
+        # Beside the call: a Coordinator that does not answer must not hold up a chunk that is done.
+        watch = asyncio.ensure_future(self._watch(request))
         try:
-            for wait_s in chain((first_s,), repeat(next_s)):
-                if (await asyncio.wait({call}, timeout=wait_s))[0]:
-                    break
-                await self._check(request.options.model_id, hopeless)
-            return call.result()
+            await asyncio.wait({call, watch}, return_when=asyncio.FIRST_COMPLETED)
+            return call.result() if call.done() else watch.result()
         finally:
-            if not call.done():
-                call.cancel()
-                await asyncio.gather(call, return_exceptions=True)
+            call.cancel()
+            watch.cancel()
+            await asyncio.gather(call, watch, return_exceptions=True)
 
-    async def _check(self, model_id: str, hopeless: Collection[ModelState]) -> None:
+    async def _watch(self, request: ChunkRequest) -> NoReturn:
+        """Ends with an error when it is of no use to wait on."""
+        clock_s = asyncio.get_running_loop().time
+        patient_until_s = clock_s() + self._wait_s
+        look_s, later_s = self._looks_s
+        while True:
+            left_s = patient_until_s - clock_s()
+            await asyncio.sleep(look_s if request.background or left_s <= 0 else min(look_s, left_s))
+            if request.background:
+                await self._look(request, STUCK)
+            else:
+                await self._look(request, NOT_SERVING if clock_s() >= patient_until_s else ())
+            look_s = later_s
+
+    async def _look(self, request: ChunkRequest, hopeless: Collection[ModelState]) -> None:
         try:
-            model = await self._models.overview(model_id)
+            model = await self._models.expect(request.options.model_id)
         except Unavailable:  # who knows nothing breaks nothing off
             return
         if model.state in hopeless:
             raise too_early(model)
 
 
-def too_early(model: ModelOverview) -> ModelNotReady | OutOfMemory:
-    """What a client is told of a model that is not in memory, with when to ask again."""
+def too_early(model: ModelOverview, why: str | None = None) -> ModelNotReady | OutOfMemory:
+    """
+    What a client is told of a model that is not in memory, with when to ask again.
+
+    Args:
+        why: The load before this one failed so.
+    """
     if model.state is ModelState.WAITING_FOR_GPU:
         return OutOfMemory(
             f"The model {model.model_id} waits for GPU memory that others hold; try again later.",
@@ -83,7 +99,7 @@ def too_early(model: ModelOverview) -> ModelNotReady | OutOfMemory:
             retry_after_s=model.retry_after_s,
         )
     return ModelNotReady(
-        f"The model {model.model_id} is not loaded yet ({model.state}); try again later.",
+        f"The model {model.model_id} is not loaded yet ({why or model.state}); try again later.",
         param="model",
         retry_after_s=model.retry_after_s,
     )

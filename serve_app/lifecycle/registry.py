@@ -12,8 +12,9 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequ
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from serve_app.errors import ModelNotFound, ModelNotReady, RayscribeError, Unavailable
+from serve_app.errors import PASSING, ModelNotFound, ModelNotReady, RayscribeError, Unavailable
 from serve_app.lifecycle.events import SLICE_S, ModelEvents
+from serve_app.lifecycle.expected import Expected
 from serve_app.lifecycle.fleet import Fleet, Told
 from serve_app.lifecycle.log import NumberedLog
 from serve_app.lifecycle.overview import NOT_BEGUN, Facts, Past, Wish, overview
@@ -86,6 +87,7 @@ class ModelRegistry(Models, ModelReporter):
         self._past: defaultdict[str, Past] = defaultdict(lambda: Past(started_at))
         self._pins: dict[str, Pin] = {}
         self._holds: dict[str, _Hold] = {}
+        self._expected = Expected()
         self._fleet = Fleet(monotonic_s)
         self._orders: NumberedLog[UnloadOrder] = NumberedLog(started_at)
         self._events = ModelEvents(started_at, self._overviews, slice_s=slice_s)
@@ -97,6 +99,10 @@ class ModelRegistry(Models, ModelReporter):
                 await self._sleep(LOOK_S)
                 self._tell(self._fleet.forget_silent(self._clock()))
                 self._end_holds()
+                for model_id in self._expected.over(self._clock()):
+                    with self._telling(model_id):
+                        self._expected.end(model_id)
+                        self._ended(model_id, Reason.IDLE)
         finally:
             holds = [hold.task for hold in self._holds.values()]
             for task in holds:
@@ -134,12 +140,21 @@ class ModelRegistry(Models, ModelReporter):
             self._hold(model_id, Reason.REQUEST)
         return self._overview(model_id)
 
+    async def expect(self, model_id: str) -> ModelOverview:
+        self._check(model_id)
+        if model_id in self._expected or not self._fleet:
+            with self._telling(model_id):
+                self._expected.renew(model_id, self._clock())
+        return self._overview(model_id)
+
     async def unload(self, model_id: str, *, force: bool = False) -> ModelOverview:
         self._check(model_id)
         with self._telling(model_id):
             self._pins.pop(model_id, None)
-            if hold := self._holds.pop(model_id, None):
+            hold = self._holds.pop(model_id, None)
+            if hold:
                 hold.task.cancel()
+            if self._expected.end(model_id) or hold:
                 self._ended(model_id, Reason.UNLOAD)
             self._orders.add(lambda number: UnloadOrder(number, model_id, self._clock(), force))
         return self._overview(model_id)
@@ -152,6 +167,7 @@ class ModelRegistry(Models, ModelReporter):
     async def report(self, report: ReplicaReport) -> None:
         for model in report.models:
             self._past[model.model_id] = self._past[model.model_id].with_report(model)
+            self._expected.end(model.model_id)
         self._tell(self._fleet.fold(report, self._clock()))
         for model in report.models:
             self._see_ready(model.model_id)
@@ -186,7 +202,7 @@ class ModelRegistry(Models, ModelReporter):
         if model_id in self._holds:
             return
         with self._telling(model_id):
-            self._past[model_id] = replace(self._past[model_id], last_error=None)
+            self._past[model_id] = replace(self._past[model_id], last_error=None, error_passes=False)
             wish = Wish(self._clock(), reason)
             self._holds[model_id] = _Hold(wish, self._start_to_keep(model_id, wish))
 
@@ -229,7 +245,7 @@ class ModelRegistry(Models, ModelReporter):
             self._let_go(model_id, Reason.IDLE)
         except RayscribeError as error:
             logger.warning("model %s cannot be loaded: %s", model_id, error.message)
-            self._let_go(model_id, Reason.ERROR, error.message)
+            self._let_go(model_id, Reason.ERROR, error)
 
     async def _hold_once(self, model_id: str, wish: Wish) -> bool:
         """Whether it was loaded."""
@@ -263,17 +279,23 @@ class ModelRegistry(Models, ModelReporter):
         until = self._overview(model_id).pinned_until
         return (until - self._clock()).total_seconds() if until else 0.0
 
-    def _let_go(self, model_id: str, reason: Reason, error: str | None = None) -> None:
+    def _let_go(self, model_id: str, reason: Reason, error: RayscribeError | None = None) -> None:
         """A hold has ended by itself."""
         with self._telling(model_id):
             self._pins.pop(model_id, None)
             self._holds.pop(model_id, None)
             self._ended(model_id, reason, error)
 
-    def _ended(self, model_id: str, reason: Reason, error: str | None = None) -> None:
+    def _ended(self, model_id: str, reason: Reason, error: RayscribeError | None = None) -> None:
         """If no replica began with what was held, this is how its load ended."""
         if all(its.model.state in NOT_BEGUN for its in self._fleet.of(model_id)):
-            self._past[model_id] = replace(self._past[model_id], since=self._clock(), reason=reason, last_error=error)
+            self._past[model_id] = replace(
+                self._past[model_id],
+                since=self._clock(),
+                reason=reason,
+                last_error=error.message if error else None,
+                error_passes=isinstance(error, PASSING),
+            )
 
     @contextlib.contextmanager
     def _telling(self, model_id: str) -> Iterator[None]:
@@ -292,8 +314,9 @@ class ModelRegistry(Models, ModelReporter):
         facts = Facts(
             model_id,
             self._fleet.of(model_id),
+            bool(self._fleet),
             self._past[model_id],
-            hold.wish if hold else None,
+            hold.wish if hold else self._expected.wish(model_id),
             self._pins.get(model_id),
         )
         return overview(

@@ -54,6 +54,14 @@ class Models(Protocol):
         """Begin to load a model for a request that is turned away now, without a pin; gives its state."""
         ...
 
+    async def expect(self, model_id: str) -> ModelOverview:
+        """
+        As `overview`, asked by one whose work waits for the model: until a replica is up it counts as LOADING.
+
+        Begins nothing, because the work itself starts a replica, and holds for some seconds: ask again.
+        """
+        ...
+
     async def unload(self, model_id: str, *, force: bool = False) -> ModelOverview:
         """
         Take the pin back and have each replica free the model; gives its state now.

@@ -105,6 +105,7 @@ class ModelSnapshot:
         choice: None until it was first loaded.
         load_s: How long the last load took, in seconds.
         last_error: Why the last load failed, or what it waits for.
+        error_passes: It may not be so the next time, as when the hub was away.
     """
 
     model_id: str
@@ -120,6 +121,7 @@ class ModelSnapshot:
     choice: PlacementChoice | None = None
     load_s: float | None = None
     last_error: str | None = None
+    error_passes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,7 @@ class ModelOverview:
 
     Attributes:
         state: The best of its replicas': whoever is nearest to an answer; LOADING also while a replica is started for it.
+        error_passes: As `ModelSnapshot`.
         reason: Why it came into this state.
         retry_after_s: When it is worth asking again, in seconds, if it is not ready: from what its last load took.
         pinned_until: When the pin of the last explicit load ends, if it is not used meanwhile; None without one, `FOREVER` if
@@ -222,6 +225,7 @@ class ModelOverview:
     retry_after_s: float
     pinned_until: datetime | None = None
     last_error: str | None = None
+    error_passes: bool = False
     replicas: tuple[ReplicaModel, ...] = ()
 
 

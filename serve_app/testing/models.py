@@ -86,6 +86,9 @@ class FakeModels(Models):
         self.wants.append(model_id)
         return self._begin(model_id, Reason.REQUEST)
 
+    async def expect(self, model_id: str) -> ModelOverview:
+        return await self.overview(model_id)
+
     async def unload(self, model_id: str, *, force: bool = False) -> ModelOverview:
         model = await self.overview(model_id)
         self.unloads.append((model_id, force))

@@ -106,6 +106,18 @@ async def test_model_that_could_not_load_says_why_and_is_tried_again(
     assert models.wants == ["acme/large"]
 
 
+async def test_model_whose_weights_could_not_be_had_just_now_is_worth_another_try(
+    http: httpx.AsyncClient, models: FakeModels
+) -> None:
+    models.become("acme/large", ModelState.FAILED, Reason.ERROR, error="The hub is away.", error_passes=True)
+    response = await transcribed(http)
+
+    assert (response.status_code, error_of(response)["code"]) == (503, "model_not_ready")
+    assert response.headers["retry-after"] == "7"
+    assert "The hub is away." in error_of(response)["message"]
+    assert models.wants == ["acme/large"]
+
+
 @pytest.mark.parametrize("state", sorted(SERVING))
 async def test_model_that_is_there_is_used(http: httpx.AsyncClient, models: FakeModels, state: ModelState) -> None:
     models.become("acme/large", state)

@@ -14,7 +14,14 @@ import pytest
 
 from serve_app.engine.keeper import ModelKeeper
 from serve_app.engine.models import LoadedModel, Loader
-from serve_app.errors import InsufficientMemory, ModelLoadFailed, ModelNotReady, OutOfMemory, RecognizerUnavailable
+from serve_app.errors import (
+    InsufficientMemory,
+    ModelLoadFailed,
+    ModelNotReady,
+    OutOfMemory,
+    PullFailed,
+    RecognizerUnavailable,
+)
 from serve_app.models.types import ModelState, Reason, UnloadOrder, VramUse
 from serve_app.settings.lifecycle import LifecycleSettings
 from serve_app.testing import FakeClock, FakeSleep
@@ -227,6 +234,20 @@ async def test_a_failed_load_is_told_and_tried_again_by_the_next_caller(replica:
 
     assert again.model is not None
     await again.stop()
+
+
+@pytest.mark.parametrize(("error", "passes"), [(PullFailed("away"), True), (ModelLoadFailed("damaged"), False)])
+async def test_a_failed_load_is_told_with_whether_the_next_may_do_better(
+    replica: Replica, error: Exception, passes: bool
+) -> None:
+    replica.loads.errors.append(error)
+    caller = replica.ask()
+    await replica.steps.run()
+    await asyncio.gather(caller.task, return_exceptions=True)
+
+    [told] = replica.keeper.snapshot()
+
+    assert (told.state, told.error_passes) == (ModelState.FAILED, passes)
 
 
 async def test_a_loaders_own_accident_is_a_failed_load(replica: Replica) -> None:

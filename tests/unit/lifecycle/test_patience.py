@@ -39,12 +39,15 @@ class CountingModels(FakeModels):
         super().__init__((MODEL,))
         self.asked = asyncio.Semaphore(0)
         self.away = False
+        self.silent = False
 
-    async def overview(self, model_id: str) -> ModelOverview:
+    async def expect(self, model_id: str) -> ModelOverview:
         self.asked.release()
+        if self.silent:
+            await asyncio.Event().wait()
         if self.away:
             raise CoordinatorUnavailable("away")
-        return await super().overview(model_id)
+        return await super().expect(model_id)
 
 
 def chunk(*, background: bool = False) -> ChunkRequest:
@@ -77,8 +80,9 @@ async def test_request_for_a_model_that_does_not_come_is_turned_away(
 async def test_request_for_a_model_that_has_much_to_do_waits_on(state: ModelState) -> None:
     slow, models = SlowRecognizer(), CountingModels()
     models.become(MODEL, state)
-    call = asyncio.create_task(PatientRecognizer(slow, models, wait_s=0.01).recognize(chunk()))
-    for _ in range(3):
+    patient = PatientRecognizer(slow, models, wait_s=0.01, looks_s=(0.001, 0.001))
+    call = asyncio.create_task(patient.recognize(chunk()))
+    for _ in range(20):
         await models.asked.acquire()
 
     slow.answer.set_result(ANSWER)
@@ -101,7 +105,7 @@ async def test_request_waits_on_while_nobody_knows_of_models() -> None:
 async def test_chunk_of_a_job_waits_for_a_load_without_end(state: ModelState) -> None:
     slow, models = SlowRecognizer(), CountingModels()
     models.become(MODEL, state)
-    patient = PatientRecognizer(slow, models, wait_s=3600, job_looks_s=(0.0, 0.001))
+    patient = PatientRecognizer(slow, models, wait_s=0.001, looks_s=(0.0, 0.001))
     call = asyncio.create_task(patient.recognize(chunk(background=True)))
     for _ in range(3):
         await models.asked.acquire()
@@ -119,7 +123,7 @@ async def test_jobs_whose_model_waits_for_memory_take_no_place_from_others(
 ) -> None:
     stuck, models = SlowRecognizer(), CountingModels()
     models.become(MODEL, state)
-    patient = PatientRecognizer(stuck, models, wait_s=3600, job_looks_s=(0.0, 3600))
+    patient = PatientRecognizer(stuck, models, wait_s=3600, looks_s=(0.0, 3600))
     jobs = BackgroundRecognizer(patient, at_once=1)
 
     for _ in range(2):
@@ -127,6 +131,30 @@ async def test_jobs_whose_model_waits_for_memory_take_no_place_from_others(
             await jobs.recognize(chunk())
 
     assert stuck.cancelled == 2
+
+
+async def test_request_says_that_it_waits_long_before_it_waits_no_more() -> None:
+    slow, models = SlowRecognizer(), CountingModels()
+    patient = PatientRecognizer(slow, models, wait_s=3600, looks_s=(0.001, 0.001))
+    call = asyncio.create_task(patient.recognize(chunk()))
+    for _ in range(3):
+        await models.asked.acquire()
+
+    slow.answer.set_result(ANSWER)
+
+    assert await call == ANSWER
+
+
+async def test_coordinator_that_does_not_answer_holds_up_no_chunk_that_is_done() -> None:
+    slow, models = SlowRecognizer(), CountingModels()
+    models.silent = True
+    call = asyncio.create_task(PatientRecognizer(slow, models, wait_s=0.0).recognize(chunk()))
+    await models.asked.acquire()
+
+    slow.answer.set_result(ANSWER)
+
+    async with asyncio.timeout(10):
+        assert await call == ANSWER
 
 
 async def test_error_of_the_recogniser_is_that_of_the_call() -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from serve_app.errors import ModelLoadFailed, ModelNotReady, RecognizerUnavailable
+from serve_app.errors import ModelLoadFailed, ModelNotReady, PullFailed, RecognizerUnavailable
 from serve_app.lifecycle.log import NumberedLog
+from serve_app.lifecycle.overview import START_S
 from serve_app.models.types import ModelEvent, ModelState, Reason, UnloadOrder
 from serve_app.testing import FakeClock
 from tests.unit.lifecycle.world import A, B, World, settled
@@ -459,6 +460,79 @@ async def test_failed_model_that_is_tried_again_is_loading() -> None:
     await world.report(world.snapshot(A, ModelState.FAILED, Reason.ERROR, last_error="no weights"))
 
     assert (await world.registry.load(A)).state is LOADING
+
+
+async def test_failure_that_may_pass_is_known_as_such_also_when_no_replica_began() -> None:
+    world = World()
+    await world.registry.load(A)
+    await world.registry.load(B)
+    await settled()
+    world.holder.calls[0].ended.set_exception(PullFailed("The hub is away."))
+    world.holder.calls[1].ended.set_exception(ModelLoadFailed("damaged"))
+    await settled()
+    hub_away, damaged = await world.registry.overview(A), await world.registry.overview(B)
+    await world.report(world.snapshot(A, ModelState.FAILED, Reason.ERROR, last_error="away", error_passes=True))
+
+    assert (hub_away.last_error, hub_away.error_passes) == ("The hub is away.", True)
+    assert (damaged.last_error, damaged.error_passes) == ("damaged", False)
+    assert (await world.registry.overview(A)).error_passes
+
+
+async def test_wait_counts_the_start_of_a_replica_only_where_there_is_none() -> None:
+    world = World()
+    from_zero = (await world.registry.overview(A)).retry_after_s
+
+    await world.report(world.snapshot(B, READY))
+
+    assert (await world.registry.overview(A)).retry_after_s == from_zero - START_S
+
+
+# Models that work waits for.
+
+
+async def test_model_that_work_waits_for_is_loading_while_a_replica_starts() -> None:
+    world = World()
+    seen = await world.seen()
+    async with world.running():
+        for _ in range(3):
+            expected = await world.registry.expect(A)
+            await world.advance(10)
+        await world.report(replica="r1")
+        between = await world.registry.overview(A)
+        await world.report(world.snapshot(A, LOADING, Reason.REQUEST))
+        await world.report(world.snapshot(A, UNLOADED, Reason.IDLE))
+
+        assert (expected.state, expected.reason, between.state) == (LOADING, Reason.REQUEST, LOADING)
+        assert (await world.registry.overview(A)).state is UNLOADED
+    assert told(await world.slice_of(seen))[0] == (None, LOADING, Reason.REQUEST)
+    assert world.holder.calls == []
+
+
+async def test_model_that_nobody_waits_for_any_more_is_unloaded_again() -> None:
+    world = World()
+    async with world.running():
+        await world.registry.expect(A)
+        seen = await world.seen()
+        await world.advance(15)
+
+        assert told(await world.slice_of(seen)) == [(None, UNLOADED, Reason.IDLE)]
+
+
+async def test_unload_while_a_request_waits_for_a_replica_says_that_nothing_is_loaded() -> None:
+    world = World()
+    await world.registry.expect(A)
+
+    unloaded = await world.registry.unload(A)
+
+    assert (unloaded.state, unloaded.reason) == (UNLOADED, Reason.UNLOAD)
+
+
+async def test_model_that_work_waits_for_is_what_its_replica_says_where_there_is_one() -> None:
+    world = World()
+    await world.report(world.snapshot(A, ModelState.FAILED, Reason.ERROR))
+
+    assert (await world.registry.expect(A)).state is ModelState.FAILED
+    assert (await world.registry.expect(B)).state is UNLOADED
 
 
 async def test_wait_shrinks_while_the_model_loads() -> None:
