@@ -87,7 +87,8 @@ def create_app(services: Services) -> FastAPI:
     app.state.pulls = Pulls(services.catalogue, stopping=lambda: limiter.draining)
     _add_problems(app, limits.max_retry_after_s)
     for routes in (audio, jobs, tus, models, lifecycle, system, metrics):
-        app.include_router(routes.router)
+        # As they are: `include_router` would build each of them once more, while the first request waits for it.
+        app.router.routes.extend(routes.router.routes)
     app.add_api_route("/openapi.json", partial(_openapi, app), include_in_schema=False)
     if services.settings.http.enable_ui:
         add_pages(app)

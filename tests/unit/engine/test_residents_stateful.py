@@ -161,6 +161,8 @@ class CpuReplica(AnyReplica):
     on_gpu = False
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("replica", [AnyReplica, CpuReplica])
 def test_any_sequence_of_events_keeps_the_rules(replica: type[AnyReplica]) -> None:
-    run_state_machine_as_test(replica, settings=settings(max_examples=100, stateful_step_count=40, deadline=None))
+    examples = 2 * settings().max_examples
+    run_state_machine_as_test(replica, settings=settings(max_examples=examples, stateful_step_count=40))

@@ -171,4 +171,4 @@ class ReplicasTalk(RuleBasedStateMachine):
 
 
 TestReplicasTalk = ReplicasTalk.TestCase
-TestReplicasTalk.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestReplicasTalk.settings = settings(stateful_step_count=40)

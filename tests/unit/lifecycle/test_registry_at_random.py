@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.errors import ModelLoadFailed, RecognizerUnavailable
@@ -90,7 +90,6 @@ class Walk:
             assert numbers == list(range(seen + 1, seen + 1 + len(numbers)))
 
 
-@settings(max_examples=80, deadline=None)
 @given(steps=STEPS)
 def test_whatever_happens_the_picture_is_that_of_the_replicas(steps: list[tuple[Any, ...]]) -> None:
     asyncio.run(Walk().run(steps))
@@ -100,7 +99,6 @@ def test_whatever_happens_the_picture_is_that_of_the_replicas(steps: list[tuple[
     ttl_s=st.floats(0, 10**6),
     used_after_s=st.lists(st.floats(0, 10**5), min_size=1, max_size=5),
 )
-@settings(max_examples=50, deadline=None)
 def test_pin_ends_its_ttl_after_the_last_use_whenever_that_is(ttl_s: float, used_after_s: list[float]) -> None:
     async def check() -> None:
         world = World()
