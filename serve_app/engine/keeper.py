@@ -19,7 +19,13 @@ from serve_app.engine.reports import Reports
 from serve_app.engine.resident import Action, Grant, Refuse, Ticket
 from serve_app.engine.residents import Residents
 from serve_app.engine.weights import Weights
-from serve_app.errors import InsufficientMemory, OutOfMemory, RayscribeError, RecognizerUnavailable
+from serve_app.errors import (
+    InsufficientMemory,
+    OutOfMemory,
+    RayscribeError,
+    RecognizerLeaving,
+    RecognizerUnavailable,
+)
 from serve_app.models.protocols import Gpu
 from serve_app.models.types import GpuMemory, ModelSnapshot, Reason, ReplicaReport, UnloadOrder
 from serve_app.settings.lifecycle import LifecycleSettings
@@ -112,6 +118,11 @@ class ModelKeeper:
     def changed(self) -> asyncio.Event:
         """Set while there are changes that no taken report told."""
         return self._reports.changed
+
+    @property
+    def stirred(self) -> asyncio.Event:
+        """Set while something may be otherwise than in the last report, such as what is in flight."""
+        return self._reports.stirred
 
     @asynccontextmanager
     async def lease(self, model_id: str, began_at: datetime | None = None) -> AsyncIterator[LoadedModel]:
@@ -236,8 +247,8 @@ class ModelKeeper:
     async def _asking(
         self, model_id: str, cause: Reason, began_at: datetime | None, *, holds: bool = False
     ) -> AsyncIterator[_Caller]:
-        if self._is_closed:
-            raise RecognizerUnavailable("The recogniser is stopping.")
+        if self._is_closed or self.must_recycle:
+            raise RecognizerLeaving("This process of the recogniser is stopping, or is to be replaced.")
         ticket = self._residents.ask(model_id, self._now(), began_at or self._utc(), cause=cause, holds=holds)
         caller = _Caller(ticket, asyncio.get_running_loop().create_future(), asyncio.current_task())
         self._callers[ticket] = caller
@@ -257,10 +268,12 @@ class ModelKeeper:
         """Do what there is to do now."""
         if self._is_closed:
             return
-        for action in self._residents.decide(self._now(), memory):
+        now = self._now()
+        for action in self._residents.decide(now, memory):
             self._carry_out(action)
         self._reports.add(self._residents.take_changes())
-        self._set_alarm()
+        self._reports.stirred.set()
+        self._set_alarm(self._residents.due(now))  # by the same reading: an instant in between two would be nobody's
 
     def _carry_out(self, action: Action) -> None:
         match action:
@@ -280,8 +293,7 @@ class ModelKeeper:
             caller.revoked = error
             caller.task.cancel()
 
-    def _set_alarm(self) -> None:
-        due = self._residents.due(self._now())
+    def _set_alarm(self, due: float | None) -> None:
         # One that rings too early only sets the next.
         if due is None or (self._alarm_at is not None and self._alarm_at <= due):
             return

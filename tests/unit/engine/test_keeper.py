@@ -592,3 +592,32 @@ async def test_who_waits_is_sent_away_when_the_keeper_closes(replica: Replica) -
         await waiting.task
     with pytest.raises(RecognizerUnavailable):
         await replica.ask().task
+
+
+class TickingClock(FakeClock):
+    """Time goes on while things are done: by a millisecond from one look to the next."""
+
+    def __call__(self) -> float:
+        self.advance(0.001)
+        return super().__call__()
+
+
+async def test_an_alarm_that_rings_early_while_time_goes_on_loses_no_instant(model: LoadedModel) -> None:
+    clock, steps = TickingClock(), Steps()
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(max(0.0, seconds - 0.0015))  # uvloop counts in whole milliseconds
+        await asyncio.sleep(0)
+
+    keeper = ModelKeeper(
+        Loads(model, None), LifecycleSettings(unload_after_s=5), executor=steps, now=clock, utc=clock.utc, sleep=sleep
+    )
+    loaded = asyncio.create_task(keeper.preload(["a"]))
+
+    await steps.run()
+    await loaded
+    await steps.run()
+
+    assert [shot.state for shot in keeper.snapshot()] == [ModelState.UNLOADED]
+    assert [change.state for change in (await keeper.report(1)).changes][-1] is ModelState.UNLOADED
+    await keeper.close()
