@@ -1,0 +1,212 @@
+"""A Ray cluster on loopback whose nodes are started as KubeRay starts them in pods, and spoken to as its operator does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+import serve_app
+from tests.cluster.running import free_port, poll
+from tests.kuberay.manifests import Manifests
+
+JFK = Path(serve_app.__file__).parent / "cli" / "jfk.flac"
+RAY = str(Path(sys.executable).with_name("ray"))
+START_S = 120
+RUNNING_S = 180
+OBJECT_STORE_BYTES = 100_000_000
+
+
+@dataclass
+class Node:
+    """One `ray start --block`, which is what runs in a pod."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    agent_port: int
+
+    def terminate(self) -> None:
+        """As the kubelet ends a pod."""
+        self.process.send_signal(signal.SIGTERM)
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+
+@dataclass
+class RayCluster:
+    """
+    Attributes:
+        http_port: Where the head's proxy listens, and where the workers' do: all are on one machine.
+    """
+
+    folder: Path
+    env: Mapping[str, str]
+    gcs_port: int
+    dashboard: str
+    http_port: int
+    worker_http_port: int
+    nodes: list[Node] = field(default_factory=list)
+
+    def start_head(self, *more: str) -> Node:
+        return self._start(
+            "--head",
+            f"--port={self.gcs_port}",
+            "--num-cpus=0",
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={httpx.URL(self.dashboard).port}",
+            f"--ray-client-server-port={free_port()}",
+            *more,
+        )
+
+    def start_worker(self, *, cpus: int, gpus: int = 0, resources: Mapping[str, float] | None = None) -> Node:
+        return self._start(
+            f"--address=127.0.0.1:{self.gcs_port}",
+            f"--num-cpus={cpus}",
+            f"--num-gpus={gpus}",
+            f"--resources={json.dumps(resources or {})}",
+        )
+
+    def _start(self, *arguments: str) -> Node:
+        agent_port, log = free_port(), self.folder / f"node{len(self.nodes)}.log"
+        command = [
+            RAY,
+            "start",
+            "--block",
+            "--node-ip-address=127.0.0.1",
+            f"--dashboard-agent-listen-port={agent_port}",
+            f"--object-store-memory={OBJECT_STORE_BYTES}",
+            "--disable-usage-stats",
+            *arguments,
+        ]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, env=dict(self.env), stdout=output, stderr=subprocess.STDOUT, cwd=self.folder
+            )
+        node = Node(process, log, agent_port)
+        self.nodes.append(node)
+        poll(lambda: _agent_answers(node), deadline_s=START_S)
+        return node
+
+    def deploy(self, config: Mapping[str, Any]) -> None:
+        """The call with which KubeRay hands over `serveConfigV2`."""
+        answer = httpx.put(f"{self.dashboard}/api/serve/applications/", json=config, timeout=60, trust_env=False)
+        assert answer.status_code == httpx.codes.OK, answer.text
+
+    def application(self) -> dict[str, Any]:
+        """The state of the one application, as KubeRay reads it."""
+        answer = httpx.get(f"{self.dashboard}/api/serve/applications/", timeout=60, trust_env=False)
+        (found,) = answer.json()["applications"].values()
+        return dict(found)
+
+    def wait_until_running(self) -> None:
+        poll(lambda: _is_running(self.application()), deadline_s=RUNNING_S, every_s=0.5)
+
+    def places(self) -> dict[str, set[str]]:
+        """Deployment → nodes that its running replicas are on."""
+        return {
+            name: {replica["node_id"] for replica in deployment["replicas"] if replica["state"] == "RUNNING"}
+            for name, deployment in self.application()["deployments"].items()
+        }
+
+    def alive(self) -> list[dict[str, Any]]:
+        """The nodes that Ray knows, with what they have."""
+        answer = httpx.get(f"{self.dashboard}/api/v0/nodes", params={"detail": "1"}, timeout=60, trust_env=False)
+        nodes = answer.json()["data"]["result"]["result"]
+        return [node for node in nodes if node["state"] == "ALIVE"]
+
+    def close(self) -> None:
+        family = [*_of_folder(self.folder), *(child for node in self.nodes for child in _family(node))]
+        for process in family:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(family, timeout=15)
+        for node in self.nodes:
+            node.process.wait(timeout=15)
+
+
+def _family(node: Node) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(node.process.pid)
+        return [process, *process.children(recursive=True)]
+    return []
+
+
+def _of_folder(folder: Path) -> list[psutil.Process]:
+    """Nodes that the autoscaler has started, too, whoever their parent is by now."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(folder) in word for word in process.info["cmdline"] or ())
+    ]
+
+
+def _agent_answers(node: Node) -> bool | None:
+    assert node.alive, node.log.read_text(errors="replace")[-4000:]
+    with contextlib.suppress(httpx.HTTPError):
+        url = f"http://127.0.0.1:{node.agent_port}/api/local_raylet_healthz"
+        return httpx.get(url, trust_env=False).status_code == httpx.codes.OK or None
+    return None
+
+
+def _is_running(application: Mapping[str, Any]) -> bool | None:
+    assert application["status"] != "DEPLOY_FAILED", application["message"]
+    return application["status"] == "RUNNING" or None
+
+
+@contextlib.contextmanager
+def ray_cluster(**env: str) -> Iterator[RayCluster]:
+    """Without a node; what is started in it goes with it."""
+    # Not in pytest's folder: the path of a socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="rk", ignore_cleanup_errors=True) as folder:
+        worker_http_port = free_port()
+        variables = {
+            **os.environ,
+            "HOME": folder,  # a token of Ray's that lies in the real one would be asked of everybody
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+            "RAY_TMPDIR": folder,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.api.edge:proxy_middlewares",
+            # All nodes are one machine here, and their proxies would share a port.
+            "RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(worker_http_port),
+            **env,
+        }
+        cluster = RayCluster(
+            Path(folder), variables, free_port(), f"http://127.0.0.1:{free_port()}", free_port(), worker_http_port
+        )
+        try:
+            yield cluster
+        finally:
+            cluster.close()
+
+
+def config_on_this_machine(manifests: Manifests, cluster: RayCluster, **args: Any) -> dict[str, Any]:
+    """The overlay's own Serve config, but for addresses, folders, and what is in `args`."""
+    config = manifests.serve
+    config["http_options"] |= {"host": "127.0.0.1", "port": cluster.http_port}
+    config["applications"][0]["args"] |= {"data_dir": str(cluster.folder / "data"), **args}
+    return config
+
+
+def transcribe(cluster: RayCluster, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    return httpx.post(
+        f"http://127.0.0.1:{cluster.worker_http_port}/v1/audio/transcriptions",
+        files={"file": ("jfk.flac", JFK.read_bytes())},
+        data={"model": "whisper-1"},
+        headers=headers,
+        timeout=120,
+        trust_env=False,
+    )
