@@ -9,8 +9,9 @@ CONFIG ?= configs/local.yaml
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 # A plugin that one folder uses, and that takes every other process seconds to import.
 QUICK := -p no:schemathesis -n 2
+COMPILE := uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
-.PHONY: run test test-slow check format bench chaos lock clean
+.PHONY: run test test-slow check format bench chaos image-test offline-test lock clean
 
 run: $(VENV)/.run
 	@PORT=$(PORT) $(BIN)/rayscribe serve $(CONFIG) --try-sample $(if $(ONCE),--once)
@@ -33,6 +34,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/deptry serve_app
+	$(BIN)/hadolint kuberay/Dockerfile
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -45,12 +47,25 @@ bench: $(VENV)/.dev
 chaos: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.chaos --seed $(or $(SEED),1) --jobs $(or $(JOBS),40)
 
+# Builds the image by Debian's buildah, as root, and starts the service from it; CUDA_VERSION=12.9 builds the flavour for it, too.
+image-test: $(VENV)/.dev
+	$(if $(CUDA_VERSION),CUDA_VERSION=$(CUDA_VERSION)) $(PYTEST) tests/image
+
+# All of `make run` in a network without anybody else, from wheels.
+offline-test: $(VENV)/.dev
+	$(BIN)/python -m pip download --quiet --require-hashes --no-deps --dest .cache/wheels --requirement requirements.txt
+	WHEELS=$(CURDIR)/.cache/wheels $(PYTEST) tests/airgap
+
 # The locks hold names, versions and hashes for Python 3.11 to 3.13, and no address.
 lock:
-	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
-	  pyproject.toml --extra build -o requirements.txt
-	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
-	  pyproject.toml --extra build --extra dev --extra postgres --extra s3 -c requirements.txt -o requirements-dev.txt
+	$(COMPILE) pyproject.toml --extra build -o requirements.txt
+	$(COMPILE) pyproject.toml --extra build --extra dev --extra postgres --extra s3 -c requirements.txt \
+	  -o requirements-dev.txt
+	printf 'asyncpg\nobstore\n' | $(COMPILE) --no-emit-package typing-extensions \
+	  -c requirements-dev.txt - -o requirements-image.txt
+	for version in 12.4 12.9; do \
+	  echo "nvidia-cublas-cu12==$$version.*" | $(COMPILE) - -o requirements-cuda-$$version.txt || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
