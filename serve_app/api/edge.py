@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.api.body_budget import BodyBudget
+from serve_app.api.connections import bound_connections
 from serve_app.api.headers import AnswerHeaders, HeadLimit
 from serve_app.api.limits import BodyLimit
 from serve_app.api.memory import GiveBackMemory
@@ -49,7 +50,8 @@ def steers(header: bytes) -> bool:
 
 
 def proxy_middlewares() -> list[Middleware]:
-    """For `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`; the first is the outermost."""
+    """For `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`, called before the server starts; the first is the outermost."""
+    bound_connections()
     return [
         Middleware(RequestIds),
         Middleware(AnswerHeaders),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -17,6 +18,7 @@ from serve_app.errors import AudioTooLarge, Overloaded, RateLimited
 
 UNMEASURED_S = 1.0
 WEIGHT_OF_NEWEST = 0.2
+SLOWEST_BYTES_PER_S = 4 * 1024  # of a body; no codec for speech needs less
 RESTART_S = 30.0  # a service that stops is often back after so long
 
 
@@ -116,11 +118,21 @@ class BodyLimit:
     """
     ASGI middleware that answers 413 to a body above `max_bytes`, counted as it comes in, and 408 to one that stops coming.
 
+    So does one that trickles: after `idle_s` it has come at 4 KiB/s or more, or each byte of it would hold a place for so long.
+
     The application behind it sees a client that went away.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, idle_s: float | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_bytes: int,
+        idle_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._app = app
+        self._clock = clock
         self._max_bytes = max_bytes
         self._idle_s = idle_s
 
@@ -132,17 +144,28 @@ class BodyLimit:
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > self._max_bytes:
             await answer(_too_large(f"{declared[:20]} bytes", self._max_bytes))(scope, receive, send)
             return
-        body = _WatchedBody(scope, receive, send, max_bytes=self._max_bytes, idle_s=self._idle_s)
+        body = _WatchedBody(scope, receive, send, max_bytes=self._max_bytes, idle_s=self._idle_s, clock=self._clock)
         await self._app(scope, body.receive, body.send)
 
 
 class _WatchedBody:
     """One request whose body is counted and timed while it is read."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, max_bytes: int, idle_s: float | None) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        max_bytes: int,
+        idle_s: float | None,
+        clock: Callable[[], float],
+    ) -> None:
         self._scope, self._receive, self._send = scope, receive, send
         self._max_bytes = self._left = max_bytes
         self._idle_s = idle_s
+        self._clock = clock
+        self._began_s: float | None = None
         self._started = False
         self._refused = False
 
@@ -150,7 +173,7 @@ class _WatchedBody:
         if self._refused:
             return {"type": "http.disconnect"}
         try:
-            async with asyncio.timeout(self._idle_s):
+            async with asyncio.timeout(self._patience_s()):
                 message = await self._receive()
         except TimeoutError:
             return await self._refuse(_stalled())
@@ -160,6 +183,15 @@ class _WatchedBody:
         if not message.get("more_body", False):
             self._idle_s = None  # what is read from now on is whether the client goes away
         return message
+
+    def _patience_s(self) -> float | None:
+        if self._idle_s is None:
+            return None
+        now_s = self._clock()
+        if self._began_s is None:
+            self._began_s = now_s
+        explained_s = (self._max_bytes - self._left) / SLOWEST_BYTES_PER_S
+        return min(self._idle_s, self._began_s + self._idle_s + explained_s - now_s)
 
     async def send(self, message: Message) -> None:
         if self._refused:

@@ -35,6 +35,9 @@ def serve(
     once: Annotated[bool, typer.Option("--once", help="Stop when that is done.")] = False,
 ) -> None:
     """Start the service and keep it running until Ctrl-C or SIGTERM, then drain it."""
+    from serve_app.cli.ray_environment import guard_ray
+
+    guard_ray()  # before Ray is imported
     from serve_app.cli.serve import run_service
 
     run_service(config, try_sample=try_sample or once, once=once)

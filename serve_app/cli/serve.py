@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ from serve_app.errors import RayscribeError
 from serve_app.settings import ApiKey, Scope, check_listen, read_api_keys
 
 SAMPLE = "jfk.flac"
+OTHERS = 0o007  # what is written, audio and transcripts included, is not for other users of the machine
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -39,6 +41,7 @@ def run_service(config_path: Path, *, try_sample: bool, once: bool) -> None:
     Raises:
         ConfigError, DeployFailed, SampleFailed: In one sentence each.
     """
+    os.umask(os.umask(OTHERS) | OTHERS)
     config = read_config(config_path)
     http = config.settings.http
     keys = read_api_keys(config.settings.auth)

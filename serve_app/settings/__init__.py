@@ -16,7 +16,14 @@ from serve_app.settings.access import (
     read_hub_token,
     read_webhook_secret,
 )
-from serve_app.settings.environment import ALIASES, export, upload_limit_bytes, uploads_limit_bytes
+from serve_app.settings.environment import (
+    ALIASES,
+    export,
+    ray_auth_mode,
+    ray_has_token,
+    upload_limit_bytes,
+    uploads_limit_bytes,
+)
 from serve_app.settings.keys import ADMIN, ApiKey, Scope
 from serve_app.settings.loading import load_settings
 from serve_app.settings.paths import SettingInfo, settings_paths
@@ -68,6 +75,8 @@ __all__ = [
     "is_local_only",
     "is_loopback",
     "load_settings",
+    "ray_auth_mode",
+    "ray_has_token",
     "read_api_keys",
     "read_database_url",
     "read_hub_token",

@@ -145,6 +145,17 @@ def uploads_limit_bytes(env: Mapping[str, str] | None = None) -> int:
     return int(environment(env).get(name, LimitSettings().max_uploads_bytes))
 
 
+def ray_auth_mode(env: Mapping[str, str] | None = None) -> str | None:
+    """Whether Ray asks for a token (`token`, `disabled`); None if the environment does not say."""
+    value = environment(env).get("RAY_AUTH_MODE")
+    return None if value is None else value.lower()
+
+
+def ray_has_token(env: Mapping[str, str] | None = None) -> bool:
+    """Whether the environment says which token, or where it is."""
+    return any(environment(env).get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+
+
 def export(values: Mapping[str, str]) -> None:
     """Give processes that this one starts environment variables; a name that is set already keeps its value."""
     for name, value in values.items():

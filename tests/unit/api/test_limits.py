@@ -131,3 +131,29 @@ async def test_wait_after_the_whole_body_is_no_stall() -> None:
 
     assert [message["type"] for message in seen] == ["http.request", "http.disconnect"]
     assert seen[1]["late"]
+
+
+@pytest.mark.parametrize(("block", "is_cut"), [(b"x", True), (b"x" * 4096 * 30, False)])
+async def test_body_that_trickles_is_cut_although_it_never_stops(clock: FakeClock, block: bytes, is_cut: bool) -> None:
+    """One byte each half minute is no stall, and would hold its place for years."""
+    sent: list[Message] = []
+    read: list[Message] = []
+
+    async def receive() -> Message:
+        for _ in range(3):
+            await asyncio.sleep(0)  # gives way, so that a time limit in the past strikes
+        clock.advance(30)
+        return {"type": "http.request", "body": block, "more_body": len(read) < 19}
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        while not read or read[-1].get("more_body"):
+            read.append(await receive())
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    limit = BodyLimit(application, max_bytes=10_000_000, idle_s=60, clock=clock)
+    await limit({"type": "http", "headers": []}, receive, send)
+
+    assert (read[-1]["type"], len(read)) == (("http.disconnect", 4) if is_cut else ("http.request", 20))
+    assert [message.get("status") for message in sent[:1]] == ([408] if is_cut else [])
