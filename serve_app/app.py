@@ -49,6 +49,7 @@ def build_app(args: Mapping[str, Any]) -> Application:
             "num_gpus": settings.recognizer.num_gpus,
             "resources": placement.recognizer,
         },
+        health_check_period_s=2,  # it takes three to have one replaced whose GPU failed, and its chunks wait for that
         # Enough to fill the next batches while one runs; what is above waits at the callers and can go to another replica.
         max_ongoing_requests=4 * settings.recognizer.max_batch_size + 8,
         **recognizer_scaling(settings),

@@ -32,6 +32,7 @@ Every error that the service raises on purpose. None knows HTTP; `api/problems.p
     ├── Overloaded
     └── Unavailable
         ├── RecognizerUnavailable
+        │   └── RecognizerLeaving
         ├── MediaUnavailable
         │   └── RemoteUnavailable
         ├── StoreUnavailable
@@ -228,6 +229,10 @@ class RecognizerUnavailable(Unavailable):
     """The recogniser died, and so did the retries."""
 
     code = "recognizer_unavailable"
+
+
+class RecognizerLeaving(RecognizerUnavailable):
+    """This process of the recogniser takes nothing more; another one does, or will soon."""
 
 
 class MediaUnavailable(Unavailable):

@@ -81,10 +81,12 @@ async def _rests(services: Services, cluster: ClusterModels, uploads: ResumableU
     """Whether no work is known, here or anywhere behind."""
     if any(model.in_flight or model.queued for model in cluster.models) or await uploads.in_progress():
         return False
-    if services.jobs is None:
-        return True
     try:
-        jobs = await services.jobs.stats()
+        if services.in_progress_elsewhere is not None and await services.in_progress_elsewhere():
+            return False
+        if services.jobs is None:
+            return True
+        jobs = await services.jobs.stats()  # last: what is in progress before may become a job
     except Unavailable:  # models are steered all the same, and nobody knows what a stop would cut
         return False
     return not jobs.queued and not jobs.running

@@ -59,6 +59,8 @@ class Services:
     """Where this process counts."""
     total_keeper: TotalKeeper | None = None
     """Where the counts of all processes come together; None: this is the only one."""
+    in_progress_elsewhere: Callable[[], Awaitable[int]] | None = None
+    """Requests in progress in all processes that serve HTTP; None: this is the only one."""
 
     @cached_property
     def counts(self) -> TotalKeeper:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from ray.exceptions import RayTaskError
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.deployments.calls import (
+    AGAIN_S,
     DIED,
     PerModel,
     answer,
@@ -21,7 +22,7 @@ from serve_app.deployments.calls import (
     slice_of,
     until_answered,
 )
-from serve_app.errors import LeaseLost, RecognizerUnavailable, StoreUnavailable
+from serve_app.errors import LeaseLost, RecognizerLeaving, RecognizerUnavailable, StoreUnavailable
 from serve_app.jobs.job import (
     Claim,
     Delivery,
@@ -49,24 +50,53 @@ logger = logging.getLogger(__name__)
 
 
 class HandleRecognizer(Recognizer):
-    """The Recognizer deployment, from a Pipeline."""
+    """
+    The Recognizer deployment, from a Pipeline: a chunk whose replica died or failed is sent again, which Serve never does.
 
-    def __init__(self, handle: DeploymentHandle[Any], *, retries: int) -> None:
+    Args:
+        retries: So often at most, because it may be the chunk that kills them.
+        patience_s: How long a replica is waited for that takes it.
+    """
+
+    def __init__(
+        self,
+        handle: DeploymentHandle[Any],
+        *,
+        retries: int,
+        patience_s: float,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._recognize = PerModel(handle, "recognize")
         self._retries = retries
+        self._patience_s = patience_s
+        self._sleep = sleep
 
     async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
-        for _ in range(self._retries + 1):
-            with contextlib.suppress(*DIED):  # Serve never repeats a call that a replica had accepted
+        failures, waited_s = 0, 0.0
+        while True:
+            try:
                 return await self._once(request)
-        raise RecognizerUnavailable(
-            f"the recogniser died {self._retries + 1} times while it worked on this audio; try again", retry_after_s=10
-        )
+            except RecognizerLeaving:  # which has begun nothing
+                if waited_s >= self._patience_s:
+                    raise
+                waited_s += AGAIN_S
+                await self._sleep(AGAIN_S)
+            except (RecognizerUnavailable, *DIED):
+                failures += 1
+                if failures > self._retries:
+                    raise _failed(failures) from None
 
     async def _once(self, request: ChunkRequest) -> RecognizedChunk:
         logger.debug("asks for chunk %d", request.index)
         recognized: RecognizedChunk = await answer(self._recognize.remote(request.options.model_id, request))
         return recognized
+
+
+def _failed(times: int) -> RecognizerUnavailable:
+    return RecognizerUnavailable(
+        f"the recogniser died or its GPU failed {times} times while it worked on this audio; try again",
+        retry_after_s=10,
+    )
 
 
 class HandleTranscriber(Transcriber):

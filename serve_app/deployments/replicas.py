@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from serve_app import telemetry
 from serve_app.deployments.advertising import advertise
 from serve_app.deployments.calls import coordinator_of
+from serve_app.deployments.gateways import Gateways
 from serve_app.deployments.handles import (
     HandleJobs,
     HandleRecognizer,
@@ -121,7 +122,9 @@ class PipelineReplica:
         self._courier = Courier(context.replica_id.unique_id, tally, HandleTotals(coordinator).grow)
         self._courier.start()
         recognizers = PatientRecognizer(
-            HandleRecognizer(recognizer, retries=pipeline.chunk_retries),
+            HandleRecognizer(
+                recognizer, retries=pipeline.chunk_retries, patience_s=settings.lifecycle.cold_start_wait_s
+            ),
             HandleModels(coordinator),
             wait_s=settings.lifecycle.cold_start_wait_s,
         )
@@ -328,6 +331,7 @@ class GatewayReplica:
                 ready=Readiness(context.app_name),
                 tally=tally,
                 total_keeper=totals,
+                in_progress_elsewhere=Gateways(context.app_name).in_progress if settings.gateway.replicas > 1 else None,
             )
         )
 
@@ -337,6 +341,10 @@ class GatewayReplica:
     def drain(self) -> int:
         """Refuse new requests; gives how many are still in progress."""
         self._app.state.limiter.drain()
+        return self.in_progress()
+
+    def in_progress(self) -> int:
+        """How many requests are."""
         in_progress: int = self._app.state.limiter.in_progress
         return in_progress
 

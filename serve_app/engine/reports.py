@@ -26,6 +26,7 @@ class Reports:
 
     Attributes:
         changed: Set while there are changes that no report took along.
+        stirred: Set when a model was asked for or left, or anything else may be otherwise than in the last report.
     """
 
     def __init__(self, replica_id: str, began_at: datetime, began_s: float) -> None:
@@ -36,6 +37,7 @@ class Reports:
         self._dropped = 0
         self._ends: dict[int, int] = {}  # of reports: number → changes ever, as far as it tells
         self.changed = asyncio.Event()
+        self.stirred = asyncio.Event()
 
     def add(self, changes: Iterable[Change]) -> None:
         """Keep changes until they are told."""
@@ -49,6 +51,7 @@ class Reports:
         self, number: int, residents: Residents, gpu: GpuMemory | None, *, stopping: bool = False
     ) -> ReplicaReport:
         """How things are, with the changes that no taken report told."""
+        self.stirred.clear()
         self._ends[number] = self._dropped + len(self._waiting)
         return ReplicaReport(
             self._replica_id, number, self.snapshot(residents), tuple(self._waiting), gpu=gpu, stopping=stopping

@@ -14,7 +14,7 @@ from datetime import datetime
 from serve_app.engine.resident import DRAIN_QUIET_S, Action, Drain, Phase, Resident, Ticket
 from serve_app.engine.roster import Change, Roster
 from serve_app.engine.wishes import Wishes
-from serve_app.errors import ModelNotReady, RayscribeError, RecognizerUnavailable
+from serve_app.errors import ModelNotReady, RayscribeError, RecognizerLeaving
 from serve_app.models.types import GpuMemory, ModelState, PlacementChoice, Reason, UnloadOrder
 from serve_app.settings.lifecycle import LifecycleSettings
 
@@ -209,7 +209,7 @@ class Residents:
 
     def stop(self, now: float) -> None:
         """The replica goes away: nobody gets anything more."""
-        error = RecognizerUnavailable("The recogniser is stopping.")
+        error = RecognizerLeaving("The recogniser is stopping.")
         for resident in self._roster:
             self._roster.refuse(resident, error)
             resident.forget_load()

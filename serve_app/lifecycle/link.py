@@ -37,13 +37,15 @@ class Pace:
     All in seconds.
 
     Attributes:
-        sign_s: A report that nothing has changed, as a sign of life, and with the last uses.
+        sign_s: A report that nothing has changed, as a sign of life.
+        rest_s: Between two reports that tell only of uses.
         gather_s: Changes that come so soon after one another are told together.
         again_s: After a call that failed.
         answer_s: How long a report may take.
     """
 
     sign_s: float = 5.0
+    rest_s: float = 0.5
     gather_s: float = 0.05
     again_s: float = 1.0
     answer_s: float = 10.0
@@ -55,6 +57,16 @@ class KeptModels(Protocol):
     @property
     def changed(self) -> asyncio.Event:
         """Set while there are changes that no taken report told."""
+        ...
+
+    @property
+    def stirred(self) -> asyncio.Event:
+        """Set while something may be otherwise than in the last report, such as what is in flight; set with `changed` too."""
+        ...
+
+    @property
+    def must_recycle(self) -> bool:
+        """The process takes nothing more, and is to be replaced."""
         ...
 
     async def report(self, number: int, *, stopping: bool = False) -> ReplicaReport: ...
@@ -122,15 +134,15 @@ class ReplicaLink:
         while True:
             if await self._report():
                 self._met.set()
-                await self._until_changed()
+                await self._until_there_is_news()
                 await asyncio.sleep(self._pace.gather_s)
             else:
                 await asyncio.sleep(self._pace.again_s)
 
-    async def _until_changed(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._pace.sign_s):
-                await self._models.changed.wait()
+    async def _until_there_is_news(self) -> None:
+        """A change of state is news at once, a use not right after another one."""
+        if not await _within(self._pace.rest_s, self._models.changed):
+            await _within(self._pace.sign_s, self._models.stirred)
 
     async def _report(self, *, stopping: bool = False) -> bool:
         """Whether it arrived."""
@@ -153,7 +165,8 @@ class ReplicaLink:
         self._is_away = True
 
     async def _advertise_what_is_new(self, report: ReplicaReport) -> None:
-        here = frozenset(model.model_id for model in report.models if _is_used_here(model))
+        usable = () if self._models.must_recycle else report.models
+        here = frozenset(model.model_id for model in usable if _is_used_here(model))
         if here != self._advertised and not report.stopping:
             await self._advertise(here)
             self._advertised = here
@@ -170,6 +183,14 @@ class ReplicaLink:
             except Exception as error:
                 logger.debug("orders cannot be had, and are asked for again: %r", error)
                 await asyncio.sleep(self._pace.again_s)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    """Whether it was set in time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    return False
 
 
 def _is_used_here(model: ModelSnapshot) -> bool:

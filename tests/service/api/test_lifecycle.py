@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from serve_app.api.application import Services
+from serve_app.errors import Unavailable
 from serve_app.models.types import (
     FOREVER,
     GpuMemory,
@@ -150,6 +151,19 @@ async def test_it_is_not_safe_to_stop_while_a_request_is_in_progress(http: httpx
 
     assert during is False
     assert (await http.get("/model/status")).json()["safe_to_stop"] is True
+
+
+@pytest.mark.parametrize(("elsewhere", "safe"), [(0, True), (1, False), (None, False)])
+async def test_it_is_not_safe_to_stop_while_another_gateway_has_requests_or_does_not_answer(
+    services: Services, elsewhere: int | None, safe: bool
+) -> None:
+    async def in_progress() -> int:
+        if elsewhere is None:
+            raise Unavailable("away")
+        return elsewhere
+
+    async with client_of(dataclasses.replace(services, in_progress_elsewhere=in_progress)) as http:
+        assert (await http.get("/model/status")).json()["safe_to_stop"] is safe
 
 
 async def test_it_is_not_safe_to_stop_before_every_job_has_ended(tmp_path: Path) -> None:

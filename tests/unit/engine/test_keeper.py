@@ -20,6 +20,7 @@ from serve_app.errors import (
     ModelNotReady,
     OutOfMemory,
     PullFailed,
+    RecognizerLeaving,
     RecognizerUnavailable,
 )
 from serve_app.models.types import ModelState, Reason, UnloadOrder, VramUse
@@ -149,6 +150,13 @@ class Replica:
     async def state(self, model_id: str = "a") -> ModelState:
         await self.steps.run()
         return next(shot.state for shot in self.keeper.snapshot() if shot.model_id == model_id)
+
+    async def load(self, model_id: str = "a") -> str:
+        """Have it in memory, unused."""
+        caller = self.ask(model_id)
+        await self.steps.run()
+        await caller.stop()
+        return model_id
 
     async def unload(self, model_id: str = "a", *, force: bool = False) -> None:
         self.keeper.unload(UnloadOrder(1, model_id, self.utc(), force))
@@ -417,9 +425,31 @@ async def test_a_model_that_cannot_be_freed_is_gone_and_the_process_replaced(rep
 
     assert await replica.state() == ModelState.UNLOADED
     assert replica.keeper.must_recycle
-    again = replica.ask()
-    await replica.steps.run()
-    await again.stop()
+
+
+async def test_a_process_that_is_to_be_replaced_takes_nothing_more(replica: Replica) -> None:
+    with pytest.raises(RecognizerUnavailable), replica.keeper.at_work(await replica.load()):
+        raise RuntimeError("CUDA failed with error unspecified launch failure")
+
+    late = replica.ask()
+
+    with pytest.raises(RecognizerLeaving):
+        await late.task
+
+
+async def test_who_comes_and_who_goes_gives_reason_to_report(replica: Replica) -> None:
+    await replica.load()
+    await replica.keeper.report(1)
+    at_rest = replica.keeper.stirred.is_set()
+
+    user = replica.ask()
+    await settle()
+    in_use = replica.keeper.stirred.is_set()
+    await replica.keeper.report(2)
+    await user.stop()
+
+    assert (at_rest, in_use) == (False, True)
+    assert replica.keeper.stirred.is_set()
 
 
 async def test_a_device_that_fails_in_a_load_has_the_process_replaced(replica: Replica) -> None:

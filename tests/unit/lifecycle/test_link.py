@@ -8,43 +8,43 @@ from datetime import datetime
 import pytest
 
 from serve_app.errors import CoordinatorUnavailable, ModelNotReady
-from serve_app.lifecycle.link import Holds, KeptModels, Pace, ReplicaLink, load_what_others_use
+from serve_app.lifecycle.link import Holds, Pace, ReplicaLink, load_what_others_use
 from serve_app.lifecycle.overview import Wish
 from serve_app.models.protocols import ModelReporter
 from serve_app.models.types import ModelSnapshot, ModelState, Reason, ReplicaReport, UnloadOrder
 from serve_app.testing import FakeClock, FakeModels
 from tests.unit.lifecycle.world import A, B, settled
 
-QUICK = Pace(sign_s=0.01, gather_s=0.0, again_s=0.0, answer_s=5.0)
+QUICK = Pace(sign_s=0.01, rest_s=0.0, gather_s=0.0, again_s=0.0, answer_s=5.0)
 WISH = Wish(FakeClock().utc(), Reason.REQUEST)
 SLOW = Pace(sign_s=3600, gather_s=0.0, again_s=0.0, answer_s=5.0)
 
 
-class ScriptedModels(KeptModels):
+class ScriptedModels:
     def __init__(self) -> None:
         self.states: dict[str, tuple[ModelState, Reason]] = {}
         self.took: list[int] = []
         self.unloads: list[str] = []
         self.held: list[str] = []
         self.ever_held: list[tuple[str, Reason, datetime | None]] = []
-        self._changed = asyncio.Event()
-
-    @property
-    def changed(self) -> asyncio.Event:
-        return self._changed
+        self.changed = asyncio.Event()
+        self.stirred = asyncio.Event()
+        self.must_recycle = False
 
     def become(self, model_id: str, state: ModelState, reason: Reason = Reason.REQUEST) -> None:
         self.states[model_id] = (state, reason)
-        self._changed.set()
+        self.changed.set()
+        self.stirred.set()
 
     async def report(self, number: int, *, stopping: bool = False) -> ReplicaReport:
+        self.stirred.clear()
         since = FakeClock().utc()
         models = tuple(ModelSnapshot(m, s, since, why) for m, (s, why) in self.states.items())
         return ReplicaReport("r1", number, models, stopping=stopping)
 
     def taken(self, number: int) -> None:
         self.took.append(number)
-        self._changed.clear()
+        self.changed.clear()
 
     @contextlib.asynccontextmanager
     async def hold(self, model_id: str, cause: Reason, asked_at: datetime | None = None) -> AsyncIterator[None]:
@@ -113,6 +113,41 @@ async def test_change_is_reported_at_once() -> None:
     assert first.models == ()
     assert [(model.model_id, model.state) for model in second.models] == [(A, ModelState.LOADING)]
     assert second.number > first.number
+
+
+async def test_use_is_reported_soon() -> None:
+    linked = Linked(Pace(sign_s=3600, rest_s=0.001, gather_s=0.0))
+    async with linked.open():
+        await linked.coordinator.reports.get()
+        for _ in range(3):
+            linked.models.stirred.set()
+            await linked.coordinator.reports.get()
+
+
+async def test_use_right_after_another_is_not_reported_before_the_rest_is_over() -> None:
+    linked = Linked(Pace(sign_s=0.0, rest_s=3600, gather_s=0.0))
+    async with linked.open():
+        await linked.coordinator.reports.get()
+        linked.models.stirred.set()
+        await settled()
+        unheard = linked.coordinator.reports.empty()
+        linked.models.become(A, ModelState.READY)
+        told = await linked.coordinator.reports.get()
+
+    assert unheard
+    assert [model.model_id for model in told.models] == [A]
+
+
+async def test_replica_that_is_to_be_replaced_is_sent_nothing_more() -> None:
+    linked = Linked(QUICK)
+    linked.models.become(A, ModelState.READY)
+    async with linked.open():
+        await linked.coordinator.reports.get()
+        linked.models.must_recycle = True
+        while len(linked.advertised) < 2:
+            await linked.coordinator.reports.get()
+
+    assert linked.advertised == [{A}, set()]
 
 
 async def test_replica_where_nothing_changes_gives_signs_of_life() -> None:
