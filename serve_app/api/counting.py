@@ -1,15 +1,20 @@
-"""Counts requests by route and status."""
+"""Counts and logs requests by route and status."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.telemetry.context import working_on
 from serve_app.telemetry.metrics import HTTP_REQUESTS, HTTP_SECONDS
 from serve_app.telemetry.tally import Tally
 
+logger = logging.getLogger(__name__)
+
 OTHER = "other"
+PROBES = ("/health", "/metrics")  # asked every few seconds, by machines
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 CLIENT_WENT_AWAY = 499  # nobody reads it; a number for access logs
 
@@ -40,7 +45,11 @@ class CountRequests:
         try:
             await self._app(scope, receive, watched)
         finally:
-            self._tally.count(HTTP_REQUESTS, method, _template(scope), str(status))
+            route = _template(scope)
+            self._tally.count(HTTP_REQUESTS, method, route, str(status))
+            level = logging.DEBUG if route.startswith(PROBES) else logging.INFO
+            with working_on(job_id=scope.get("path_params", {}).get("job_id", "")):
+                logger.log(level, "%s %s %d in %.3f s", method, route, status, self._clock() - began_s)
 
 
 def _template(scope: Scope) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import traceback
 import uuid
 
@@ -11,10 +10,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.problems import answer
+from serve_app.telemetry.context import SANE_ID, working_on
 
 logger = logging.getLogger(__name__)
-
-SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class RequestIds:
@@ -34,7 +32,8 @@ class RequestIds:
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
-        await self._app({**scope, "request_id": request_id}, receive, send_with_id)
+        with working_on(request_id=request_id):
+            await self._app({**scope, "request_id": request_id}, receive, send_with_id)
 
 
 class LastResort:

@@ -37,6 +37,7 @@ from serve_app.jobs.job import (
     Submitted,
 )
 from serve_app.jobs.protocols import AttemptRecorder, JobRunner, Jobs, Step
+from serve_app.telemetry.context import job_id
 from serve_app.transcript.protocols import MediaReference, Recognizer, Transcriber
 from serve_app.transcript.types import (
     ChunkRequest,
@@ -88,7 +89,7 @@ class HandleRecognizer(Recognizer):
 
     async def _once(self, request: ChunkRequest) -> RecognizedChunk:
         logger.debug("asks for chunk %d", request.index)
-        recognized: RecognizedChunk = await answer(self._recognize.remote(request.options.model_id, request))
+        recognized: RecognizedChunk = await answer(self._recognize.remote(request.options.model_id, request, job_id()))
         return recognized
 
 

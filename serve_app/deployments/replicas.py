@@ -14,7 +14,6 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus
 from starlette.types import ASGIApp
 
-from serve_app import telemetry
 from serve_app.deployments.advertising import advertise
 from serve_app.deployments.calls import coordinator_of
 from serve_app.deployments.gateways import Gateways
@@ -25,6 +24,7 @@ from serve_app.deployments.handles import (
     HandleRunner,
     HandleTranscriber,
 )
+from serve_app.deployments.logs import configure_logging
 from serve_app.deployments.model_handles import HandleHolder, HandleModels, HandleReporter
 from serve_app.deployments.total_handle import HandleTotals
 from serve_app.errors import ModelNotReady, RecognizerUnavailable
@@ -48,6 +48,7 @@ from serve_app.jobs.protocols import Step
 from serve_app.lifecycle.overview import Wish
 from serve_app.models.types import SERVING, ClusterModels, ModelEvent, ModelOverview, ReplicaReport, UnloadOrder
 from serve_app.settings import Settings, check_listen, is_local_only, read_database_url, read_webhook_secret
+from serve_app.telemetry.context import working_on
 from serve_app.telemetry.courier import Courier
 from serve_app.telemetry.tally import Counts, Tally
 from serve_app.telemetry.totals import Growth, Totals
@@ -68,7 +69,7 @@ class RecognizerReplica:
         from serve_app.engine.recognizer import BatchingRecognizer
         from serve_app.lifecycle.link import Holds, ReplicaLink, load_what_others_use
 
-        telemetry.configure_logging(settings.log_level)
+        configure_logging(settings)
         context = serve.get_replica_context()
         replica_id, tally = context.replica_id.unique_id, Tally()
         self._recognizer = BatchingRecognizer.from_settings(settings, replica_id=replica_id, tally=tally)
@@ -85,8 +86,9 @@ class RecognizerReplica:
             load_what_others_use(HandleModels(coordinator), self._recognizer.models), context=contextvars.Context()
         )
 
-    async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
-        return await self._recognizer.recognize(request)
+    async def recognize(self, request: ChunkRequest, job_id: str = "") -> RecognizedChunk:
+        with working_on(job_id=job_id):
+            return await self._recognizer.recognize(request)
 
     async def hold(self, model_id: str, for_s: float, wish: Wish) -> None:
         await self._holds.hold(model_id, for_s, wish)
@@ -114,7 +116,7 @@ class PipelineReplica:
         from serve_app.pipeline.measured import MeasuredTranscriber
         from serve_app.pipeline.run import Pipeline
 
-        telemetry.configure_logging(settings.log_level)
+        configure_logging(settings)
         pipeline = settings.pipeline
         self._decoders = DecoderPool(size=pipeline.decoders, max_audio_s=settings.limits.max_audio_s)
         context, tally = serve.get_replica_context(), Tally()
@@ -150,7 +152,8 @@ class PipelineReplica:
                 yield event
 
     async def run_job(self, claim: Claim) -> None:
-        await self._runner.run(claim)
+        with working_on(job_id=claim.lease.job_id):
+            await self._runner.run(claim)
 
     async def __del__(self) -> None:
         await self._decoders.close()
@@ -178,7 +181,7 @@ class CoordinatorReplica:
         from serve_app.media.store import open_media_store
         from serve_app.models.catalogue import Catalogue
 
-        telemetry.configure_logging(settings.log_level)
+        configure_logging(settings)
         clock, tally = SteadyClock(), Tally()
         self._totals = Totals(tally)
         self._registry = ModelRegistry(Catalogue(settings), HandleHolder(recognizer), settings.lifecycle, clock)
@@ -309,7 +312,7 @@ class GatewayReplica:
         from serve_app.media.remote import open_fetcher
         from serve_app.media.store import DirectoryMediaStore, open_media_store
 
-        telemetry.configure_logging(settings.log_level)
+        configure_logging(settings)
         api_keys = KeyRing(settings.auth)
         has_keys = bool(api_keys())
         check_listen(settings, has_keys=has_keys)  # plain `serve run` comes past no other check

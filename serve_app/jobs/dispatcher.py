@@ -30,6 +30,7 @@ from serve_app.jobs.job import Claim, JobError, Priority, Status, WaitingFor
 from serve_app.jobs.patience import given_up, wait_s
 from serve_app.jobs.protocols import Clock, JobRunner, JobStore
 from serve_app.settings import JobSettings
+from serve_app.telemetry.context import working_on
 from serve_app.telemetry.metrics import JOBS_ENDED
 from serve_app.telemetry.tally import Tally
 
@@ -158,6 +159,11 @@ class Dispatcher:
         self._bell.ring()
 
     async def _attempt(self, claim: Claim, runner: JobRunner) -> None:
+        with working_on(job_id=claim.lease.job_id):
+            await self._try(claim, runner)
+
+    async def _try(self, claim: Claim, runner: JobRunner) -> None:
+        logger.info("attempt %d begins", claim.attempt)
         try:
             await runner.run(claim)
         except LeaseLost:

@@ -96,6 +96,7 @@ class JobService(Jobs, AttemptRecorder):
             submitted = await self._store.submit(replace(new, tells_of_models=self._tells_of_models))
         self._dispatcher.wake()
         self._tally.count(JOBS_SUBMITTED, by=submitted.created)
+        logger.info("submitted", extra={"job_id": submitted.job.job_id})
         return replace(submitted, job=self._as_it_is(submitted.job))
 
     async def was_submitted(self, key: str, owner: str) -> bool:
@@ -169,6 +170,7 @@ class JobService(Jobs, AttemptRecorder):
             raise
         if isinstance(step, TranscriptionFinished):
             self._tally.count(JOBS_ENDED, Status.DONE)
+            logger.info("done", extra={"job_id": lease.job_id})
             self._forecast.ended(await self._store.get(lease.job_id))
             self._hub.ring_end(lease.job_id)
             return

@@ -20,6 +20,7 @@ from serve_app.jobs.places import FairPlaces
 from serve_app.jobs.protocols import Clock, JobStore, Sleep
 from serve_app.media.outbound import MAX_REDIRECTS, failure
 from serve_app.settings import WebhookSettings
+from serve_app.telemetry.context import working_on
 from serve_app.telemetry.metrics import WEBHOOK_ATTEMPTS
 from serve_app.telemetry.tally import Tally
 
@@ -137,8 +138,9 @@ class Deliverer:
 
     async def _work_on(self, delivery: Delivery) -> None:
         try:
-            async with self._places.of(_host(delivery)):
-                await self._attempt(delivery)
+            with working_on(job_id=delivery.job_id or ""):
+                async with self._places.of(_host(delivery)):
+                    await self._attempt(delivery)
         except JobNotFound:
             return  # purged, and its deliveries with it
         except Exception as error:
