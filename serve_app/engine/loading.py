@@ -89,7 +89,9 @@ class ModelLoader(Loader):
 
     def load(self, model_id: str, *, on_cpu: bool = False) -> LoadedModel:
         placement = self._on_cpu() if on_cpu else self._placements[model_id]
-        logger.info("%s runs on %s in %s: %s", model_id, placement.device, placement.compute_type, placement.why)
+        # Where there is no GPU there is nothing to wonder at.
+        level = logging.DEBUG if self._gpu is None and placement.device == "cpu" else logging.INFO
+        logger.log(level, "%s runs on %s in %s: %s", model_id, placement.device, placement.compute_type, placement.why)
         return load_model(model_id, self._find(model_id), placement, self._batches_at_once)
 
     def measured(self, model_id: str, taken_bytes: int) -> int:

@@ -90,8 +90,8 @@ class AuthSettings(Section):
     api_key_file: str | None = None
     """File with one such key a line; read again when it changes."""
     admin_key_env: str = "ADMIN_API_KEY"
-    """Environment variable with the API keys that are of scope `admin` if they do not say otherwise; these see the jobs and
-    uploads of all keys."""
+    """Environment variable with the API keys that are of scope `admin` if they do not say otherwise. These see the jobs and
+    uploads of all keys; and where there are any, only these pull and delete models, unload by force and pin for ever."""
     admin_key_file: str | None = None
     """File with one such key a line; read again when it changes."""
     metrics: Literal["open", "key"] = "open"
@@ -337,8 +337,6 @@ class Settings(Section):
     """Never open a connection to a model hub."""
     log_level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """What is logged, and what is graver."""
-    log_format: Literal["text", "json"] = "text"
-    """`json`: one object a line, for whoever collects logs."""
     http: HttpSettings = HttpSettings()
     auth: AuthSettings = AuthSettings()
     limits: LimitSettings = LimitSettings()

@@ -64,17 +64,24 @@ def test_a_device_that_fails_in_a_load_is_no_failure_of_the_model(
         load("CUDA failed with error an illegal memory access was encountered", monkeypatch, tmp_path)
 
 
-def test_where_a_model_runs_is_logged_with_the_reason(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("gpu", "level"), [(FakeGpu(), "INFO"), (None, "DEBUG")])
+def test_where_a_model_runs_is_logged_with_the_reason_aloud_only_where_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    gpu: FakeGpu | None,
+    level: str,
 ) -> None:
     monkeypatch.setattr(ctranslate2.models, "Whisper", lambda *_, **__: FailingWhisper("unheard of"))
-    loader = ModelLoader({"tiny.en": TINY_EN}, models_dir=tmp_path, offline=True, device=Device.CPU)
+    loader = ModelLoader({"tiny.en": TINY_EN}, models_dir=tmp_path, offline=True, device=Device.CPU, gpu=gpu)
     loader.weigh("tiny.en")
 
-    with caplog.at_level(logging.INFO), pytest.raises(ModelLoadFailed):
+    with caplog.at_level(logging.DEBUG), pytest.raises(ModelLoadFailed):
         loader.load("tiny.en")
 
-    assert "tiny.en runs on cpu in int8: recognizer.device is cpu; int8 is the fastest" in caplog.text
+    [record] = [record for record in caplog.records if "runs on" in record.message]
+    assert record.message.startswith("tiny.en runs on cpu in int8: recognizer.device is cpu; int8 is the fastest")
+    assert record.levelname == level
 
 
 @pytest.mark.parametrize(
