@@ -337,6 +337,8 @@ class Settings(Section):
     """Never open a connection to a model hub."""
     log_level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """What is logged, and what is graver."""
+    log_format: Literal["text", "json"] = "text"
+    """`json`: one object a line, for whoever collects logs."""
     http: HttpSettings = HttpSettings()
     auth: AuthSettings = AuthSettings()
     limits: LimitSettings = LimitSettings()
