@@ -87,6 +87,8 @@ def _normalised(path: str, value: str) -> Any:
     if path == "log_level":
         level = value.split(",")[0].upper()
         return {"WARN": "WARNING"}.get(level, level)
+    if path == "recognizer.compute_type" and value == "default":
+        return "auto"  # the word of a replaced system
     if path.startswith("placement.") or path in {
         "models",
         "aliases",

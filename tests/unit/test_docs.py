@@ -21,6 +21,7 @@ from serve_app.cli import app
 from serve_app.cli.settings_table import as_markdown
 from serve_app.media.store import DirectoryMediaStore
 from serve_app.settings import Settings
+from serve_app.settings.environment import ALIASES, MODEL_PATH
 from serve_app.testing import FakeTranscriber
 from serve_app.transcript.types import WarningCode
 
@@ -67,6 +68,11 @@ def test_each_link_leads_somewhere(page: Path) -> None:
 def test_locks_hold_no_address() -> None:
     for lock in ROOT.glob("requirements*.txt"):
         assert "://" not in lock.read_text()
+
+
+@pytest.mark.parametrize("variable", sorted({*ALIASES, MODEL_PATH}))
+def test_each_variable_of_a_replaced_service_is_in_the_tables_for_those_who_move(variable: str) -> None:
+    assert f"`{variable}`" in (DOCS / "migrate.md").read_text()
 
 
 def _name(requirement: str) -> str:

@@ -16,6 +16,7 @@ from serve_app.settings import (
     ALIASES,
     ApiKey,
     AuthSettings,
+    ComputeType,
     ModelSettings,
     Scope,
     Settings,
@@ -91,6 +92,10 @@ def test_each_setting_is_described() -> None:
 
 def test_log_level_of_the_replaced_system_is_understood() -> None:
     assert load_settings({}, {"RUST_LOG": "warn,tower=debug"}).log_level == "WARNING"
+
+
+def test_compute_type_that_the_replaced_server_calls_default_is_auto() -> None:
+    assert load_settings({}, {"WHISPER__COMPUTE_TYPE": "default"}).recognizer.compute_type == ComputeType.AUTO
 
 
 def test_alias_of_a_model_resolves_to_the_default_model() -> None:
