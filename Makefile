@@ -34,6 +34,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/deptry serve_app
+	$(BIN)/python tools/review_locks.py
 	$(BIN)/hadolint kuberay/Dockerfile
 
 format: $(VENV)/.dev
