@@ -25,7 +25,6 @@ from serve_app.settings.environment import (
     uploads_limit_bytes,
 )
 from serve_app.settings.keys import ADMIN, ApiKey, Scope
-from serve_app.settings.live import LIVE, with_user_config
 from serve_app.settings.loading import load_settings
 from serve_app.settings.paths import SettingInfo, settings_paths
 from serve_app.settings.tree import (
@@ -51,7 +50,6 @@ from serve_app.settings.tree import (
 __all__ = [
     "ADMIN",
     "ALIASES",
-    "LIVE",
     "TINY_EN",
     "ApiKey",
     "AuthSettings",
@@ -86,5 +84,4 @@ __all__ = [
     "settings_paths",
     "upload_limit_bytes",
     "uploads_limit_bytes",
-    "with_user_config",
 ]
