@@ -17,6 +17,8 @@ from serve_app.transcript.types import Channels, DecodingOptions, SpeechOptions,
 
 T = TypeVar("T")
 
+MAX_HINT_CHARACTERS = 8192  # far more than the decoder looks at; all of it would be read for every chunk again
+
 
 def _not_diarized(wanted: Format) -> Format:
     if wanted is Format.DIARIZED_JSON:
@@ -70,8 +72,8 @@ class SpeechForm(Fields):
                 languages=self.candidates,
                 beam_size=self.beam_size or settings.decoding.beam_size,
                 temperatures=_ladder(self.temperature, settings),
-                prompt=self.prompt,
-                hotwords=self.words_heard,
+                prompt=self.prompt[-MAX_HINT_CHARACTERS:],
+                hotwords=self.words_heard[:MAX_HINT_CHARACTERS],
                 word_times=word_times,
                 logprobs=logprobs,
             ),

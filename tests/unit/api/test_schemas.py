@@ -120,3 +120,12 @@ def test_only_what_was_asked_for_is_shown() -> None:
 
     assert form.layout.lines.width == 20
     assert (form.layout.segments, form.layout.words, form.layout.logprobs) == (True, False, False)
+
+
+def test_hints_keep_the_part_that_the_decoder_looks_at_however_long_they_are() -> None:
+    """Each chunk reads them again: 800 kB of prompt cost a second for every half minute of audio."""
+    hints = options(prompt="a" * 900_000 + "end", hotwords="begin" + "a" * 900_000, keywords=["b"] * 10_000).decoding
+
+    assert (len(hints.prompt), len(hints.hotwords)) == (8192, 8192)
+    assert hints.prompt.endswith("end")
+    assert hints.hotwords.startswith("begin")
