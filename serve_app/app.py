@@ -40,10 +40,20 @@ def build_app(args: Mapping[str, Any]) -> Application:
     Raises:
         ConfigError: The settings are wrong.
     """
-    settings = load_settings(args)
+    return bound(load_settings(args), {})
+
+
+def bound(settings: Settings, user_configs: Mapping[str, Mapping[str, Any]]) -> Application:
+    """
+    The same from settings that are loaded.
+
+    Args:
+        user_configs: By deployment, what of the settings may change while it runs; Serve takes it from a config file itself.
+    """
     placement = settings.placement
     recognizer = serve.deployment(
         name="Recognizer",
+        user_config=user_configs.get("Recognizer"),
         ray_actor_options={
             "num_cpus": settings.recognizer.num_cpus,
             "num_gpus": settings.recognizer.num_gpus,
@@ -56,6 +66,7 @@ def build_app(args: Mapping[str, Any]) -> Application:
     )(RecognizerReplica)
     pipeline = serve.deployment(
         name="Pipeline",
+        user_config=user_configs.get("Pipeline"),
         ray_actor_options={"num_cpus": settings.pipeline.num_cpus, "resources": placement.pipeline},
         max_surge_percent=settings.pipeline.max_surge_percent,
         max_ongoing_requests=STREAMS,
@@ -64,6 +75,7 @@ def build_app(args: Mapping[str, Any]) -> Application:
     )(PipelineReplica)
     coordinator = serve.deployment(
         name=COORDINATOR,
+        user_config=user_configs.get(COORDINATOR),
         num_replicas=1,
         ray_actor_options={"num_cpus": COORDINATOR_CPUS, "resources": placement.coordinator},
         max_ongoing_requests=STREAMS,
@@ -74,6 +86,7 @@ def build_app(args: Mapping[str, Any]) -> Application:
     )(CoordinatorReplica)
     gateway = serve.deployment(
         name="Gateway",
+        user_config=user_configs.get("Gateway"),
         num_replicas=settings.gateway.replicas,
         ray_actor_options={"num_cpus": settings.gateway.num_cpus, "resources": placement.gateway},
         max_surge_percent=settings.gateway.max_surge_percent,

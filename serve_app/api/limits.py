@@ -53,6 +53,11 @@ class RequestLimiter:
         self.draining = False
         self.in_progress = 0
 
+    def resize(self, *, max_requests: int, max_per_key: int) -> None:
+        """Have more or fewer places from now on; whoever holds one keeps it."""
+        self._max_requests = max_requests
+        self._max_per_key = max_per_key
+
     def drain(self) -> None:
         """Refuse whatever comes from now on; what is in progress goes on."""
         self.draining = True

@@ -15,12 +15,13 @@ from typing import Any
 import yaml
 
 from serve_app.errors import ConfigError
-from serve_app.settings import Settings, load_settings
+from serve_app.settings import LIVE, Settings, load_settings, with_user_config
 
 BUILDER = "serve_app.app:build_app"
 # What is applied here; Serve knows more, and what would have no effect is refused.
 TOP = ("proxy_location", "http_options", "logging_config", "applications")
-APPLICATION = ("name", "route_prefix", "import_path", "args")
+APPLICATION = ("name", "route_prefix", "import_path", "args", "deployments")
+DEPLOYMENT = ("name", "user_config")
 HTTP = ("host", "port", "root_path", "request_timeout_s", "keep_alive_timeout_s", "ssl_keyfile", "ssl_certfile")
 
 
@@ -35,6 +36,7 @@ class ConfigFile:
     proxy_location: str
     name: str
     route_prefix: str
+    user_configs: Mapping[str, Mapping[str, Any]]  # by deployment
 
 
 def read_config(path: Path) -> ConfigFile:
@@ -63,6 +65,9 @@ def _checked(tree: Mapping[str, Any]) -> ConfigFile:
     args = _mapping(application.get("args") or {}, "args")
     listen = {key: http[key] for key in ("host", "port") if key in http}
     settings = load_settings({**args, "http": {**listen, **_mapping(args.get("http") or {}, "args.http")}})
+    user_configs = _user_configs(application)
+    for name, user_config in user_configs.items():
+        with_user_config(settings, name, user_config)
     return ConfigFile(
         settings=settings,
         args={**args, "http": settings.http.model_dump()},
@@ -71,7 +76,27 @@ def _checked(tree: Mapping[str, Any]) -> ConfigFile:
         proxy_location=tree.get("proxy_location", "HeadOnly"),
         name=application.get("name", "rayscribe"),
         route_prefix=application.get("route_prefix", "/"),
+        user_configs=user_configs,
     )
+
+
+def _user_configs(application: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    deployments = application.get("deployments") or []
+    if not isinstance(deployments, list):
+        raise ConfigError("deployments must be a list")
+    found = {}
+    for n, deployment in enumerate(deployments):
+        where = f"deployments[{n}]"
+        for key in _mapping(deployment, where):
+            if key not in DEPLOYMENT:
+                raise ConfigError(
+                    f"{where}.{key} is refused, because Serve replaces such options whole; set it under args"
+                )
+        name = deployment.get("name")
+        if name not in LIVE:
+            raise ConfigError(f"{where}.name must be one of {', '.join(LIVE)}")
+        found[name] = _mapping(deployment.get("user_config") or {}, f"{where}.user_config")
+    return found
 
 
 def _application(tree: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -79,8 +104,6 @@ def _application(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(applications, list) or len(applications) != 1:
         raise ConfigError("applications must be a list of one application")
     application = _mapping(applications[0], "applications[0]")
-    if "deployments" in application:
-        raise ConfigError("deployments: is refused, because Serve replaces such blocks whole; set options under args")
     _only(application, APPLICATION, "applications[0].")
     if application.get("import_path") != BUILDER:
         raise ConfigError(f"applications[0].import_path must be {BUILDER}")

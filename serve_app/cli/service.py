@@ -19,10 +19,10 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
-from serve_app.app import COORDINATOR_CPUS, build_app
+from serve_app.app import COORDINATOR_CPUS, bound
 from serve_app.cli.config_file import ConfigFile
 from serve_app.errors import ConfigError, RayscribeError
-from serve_app.settings import Settings, export
+from serve_app.settings import Settings, export, load_settings
 
 # What all of Ray's processes get; the image has the same for `ray start`.
 PROCESSES = {
@@ -101,7 +101,7 @@ def deploy(config: ConfigFile) -> DeploymentHandle[Any]:
         http_options = HTTPOptions(**config.http_options)
         location = ProxyLocation(config.proxy_location)
         target = serve.RunTarget(
-            target=build_app(config.args),
+            target=bound(load_settings(config.args), config.user_configs),
             name=config.name,
             route_prefix=config.route_prefix,
             logging_config=logging_config,

@@ -47,7 +47,14 @@ from serve_app.jobs.job import (
 from serve_app.jobs.protocols import Step
 from serve_app.lifecycle.overview import Wish
 from serve_app.models.types import SERVING, ClusterModels, ModelEvent, ModelOverview, ReplicaReport, UnloadOrder
-from serve_app.settings import Settings, check_listen, is_local_only, read_database_url, read_webhook_secret
+from serve_app.settings import (
+    Settings,
+    check_listen,
+    is_local_only,
+    read_database_url,
+    read_webhook_secret,
+    with_user_config,
+)
 from serve_app.telemetry.context import working_on
 from serve_app.telemetry.courier import Courier
 from serve_app.telemetry.tally import Counts, Tally
@@ -69,6 +76,7 @@ class RecognizerReplica:
         from serve_app.engine.recognizer import BatchingRecognizer
         from serve_app.lifecycle.link import Holds, ReplicaLink, load_what_others_use
 
+        self._settings = settings
         configure_logging(settings)
         context = serve.get_replica_context()
         replica_id, tally = context.replica_id.unique_id, Tally()
@@ -85,6 +93,11 @@ class RecognizerReplica:
         self._joining = asyncio.create_task(
             load_what_others_use(HandleModels(coordinator), self._recognizer.models), context=contextvars.Context()
         )
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        settings = with_user_config(self._settings, "Recognizer", user_config)
+        configure_logging(settings)
+        self._recognizer.models.change_rules(settings.lifecycle)
 
     async def recognize(self, request: ChunkRequest, job_id: str = "") -> RecognizedChunk:
         with working_on(job_id=job_id):
@@ -116,6 +129,7 @@ class PipelineReplica:
         from serve_app.pipeline.measured import MeasuredTranscriber
         from serve_app.pipeline.run import Pipeline
 
+        self._settings = settings
         configure_logging(settings)
         pipeline = settings.pipeline
         self._decoders = DecoderPool(size=pipeline.decoders, max_audio_s=settings.limits.max_audio_s)
@@ -143,6 +157,9 @@ class PipelineReplica:
         self._runner = AttemptRunner(
             MeasuredTranscriber(for_jobs, tally, "job"), recorder, open_fetcher(settings), heartbeat_s=lease_s / 3
         )
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        configure_logging(with_user_config(self._settings, "Pipeline", user_config))
 
     async def run(
         self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
@@ -181,6 +198,7 @@ class CoordinatorReplica:
         from serve_app.media.store import open_media_store
         from serve_app.models.catalogue import Catalogue
 
+        self._settings = settings
         configure_logging(settings)
         clock, tally = SteadyClock(), Tally()
         self._totals = Totals(tally)
@@ -205,6 +223,9 @@ class CoordinatorReplica:
             )
         )
         self._coordinator.start()
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        configure_logging(with_user_config(self._settings, "Coordinator", user_config))
 
     async def submit(self, new: NewJob) -> Submitted:
         return await self._coordinator.jobs.submit(new)
@@ -312,6 +333,7 @@ class GatewayReplica:
         from serve_app.media.remote import open_fetcher
         from serve_app.media.store import DirectoryMediaStore, open_media_store
 
+        self._settings = settings
         configure_logging(settings)
         api_keys = KeyRing(settings.auth)
         has_keys = bool(api_keys())
@@ -340,6 +362,12 @@ class GatewayReplica:
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._app
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        settings = with_user_config(self._settings, "Gateway", user_config)
+        configure_logging(settings)
+        limits = settings.limits
+        self._app.state.limiter.resize(max_requests=limits.max_requests, max_per_key=limits.max_requests_per_key)
 
     def drain(self) -> int:
         """Refuse new requests; gives how many are still in progress."""

@@ -218,6 +218,11 @@ class ModelKeeper:
         self._residents.unload(replace(order, at=min(order.at, self._utc())), self._now())
         self._turn()
 
+    def change_rules(self, settings: LifecycleSettings) -> None:
+        """Have other times from now on; what has been idle for longer goes at once."""
+        self._residents.change_rules(settings)
+        self._turn()
+
     def snapshot(self) -> tuple[ModelSnapshot, ...]:
         """All models that there ever were, as they are now."""
         return self._reports.snapshot(self._residents)

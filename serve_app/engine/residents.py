@@ -32,6 +32,10 @@ class Residents:
         self._roster = Roster(settings, on_gpu=on_gpu)
         self._wishes = Wishes(self._roster)
 
+    def change_rules(self, settings: LifecycleSettings) -> None:
+        """From now on, also for what is idle already."""
+        self._roster.settings = settings
+
     def __iter__(self) -> Iterator[Resident]:
         return iter(self._roster)
 

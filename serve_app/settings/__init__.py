@@ -25,6 +25,7 @@ from serve_app.settings.environment import (
     uploads_limit_bytes,
 )
 from serve_app.settings.keys import ADMIN, ApiKey, Scope
+from serve_app.settings.live import LIVE, with_user_config
 from serve_app.settings.loading import load_settings
 from serve_app.settings.paths import SettingInfo, settings_paths
 from serve_app.settings.tree import (
@@ -50,6 +51,7 @@ from serve_app.settings.tree import (
 __all__ = [
     "ADMIN",
     "ALIASES",
+    "LIVE",
     "TINY_EN",
     "ApiKey",
     "AuthSettings",
@@ -84,4 +86,5 @@ __all__ = [
     "settings_paths",
     "upload_limit_bytes",
     "uploads_limit_bytes",
+    "with_user_config",
 ]

@@ -41,6 +41,20 @@ class Node:
         self.process.send_signal(signal.SIGTERM)
 
     @property
+    def replicas(self) -> dict[str, set[str]]:
+        """Deployment → ids of its running replicas."""
+        return {
+            name: {replica["replica_id"] for replica in deployment["replicas"] if replica["state"] == "RUNNING"}
+            for name, deployment in self.application()["deployments"].items()
+        }
+
+    def user_configs(self) -> dict[str, Any]:
+        """Deployment → what it may be told while it runs."""
+        return {
+            name: deployment["deployment_config"].get("user_config")
+            for name, deployment in self.application()["deployments"].items()
+        }
+
     def alive(self) -> bool:
         return self.process.poll() is None
 

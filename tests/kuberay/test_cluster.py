@@ -42,15 +42,24 @@ def test_worker_is_ready_with_a_replica_and_not_before_nor_while_it_drains() -> 
         cluster.start_head()
         worker = start_group(cluster, manifests, "cpu")
         without_replica = is_ready(cluster, worker)
-        cluster.deploy(config_on_this_machine(manifests, cluster))
+        config = config_on_this_machine(manifests, cluster)
+        cluster.deploy(config)
         cluster.wait_until_running()
         poll(lambda: is_ready(cluster, worker) or None, deadline_s=30)
         answer = transcribe(cluster)
+        replicas = cluster.replicas()
+        live = {name: {"log_level": "WARNING"} for name in replicas}
+        config["applications"][0]["deployments"] = [{"name": n, "user_config": told} for n, told in live.items()]
+        cluster.deploy(config)
+        poll(lambda: True if cluster.user_configs() == live else None, deadline_s=30)
+        cluster.wait_until_running()
+        replicas_later = cluster.replicas()
         worker.terminate()
         poll(lambda: None if is_ready(cluster, worker) else True, deadline_s=60)
         alive_while_draining = worker.alive
 
     assert not without_replica
+    assert replicas_later == replicas, "a user_config must restart no replica"
     assert answer.status_code == 200
     assert "ask not what your country" in answer.json()["text"]
     assert alive_while_draining

@@ -157,3 +157,14 @@ async def test_body_that_trickles_is_cut_although_it_never_stops(clock: FakeCloc
 
     assert (read[-1]["type"], len(read)) == (("http.disconnect", 4) if is_cut else ("http.request", 20))
     assert [message.get("status") for message in sent[:1]] == ([408] if is_cut else [])
+
+
+def test_changed_limit_holds_for_who_comes_next(clock: FakeClock) -> None:
+    limits = limiter(clock, places=2)
+    with limits.place("a"), limits.place("b"):
+        limits.resize(max_requests=1, max_per_key=1)
+        refusal(limits)
+    with limits.place("a"):
+        refusal(limits, "a")
+
+        assert limits.in_progress == 1

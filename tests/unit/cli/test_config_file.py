@@ -15,6 +15,10 @@ CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 APPLICATION: dict[str, Any] = {"import_path": "serve_app.app:build_app"}
 
 
+def deployments(*blocks: Any) -> dict[str, Any]:
+    return {"applications": [{**APPLICATION, "deployments": [*blocks]}]}
+
+
 def write(folder: Path, tree: Any) -> Path:
     path = folder / "config.yaml"
     path.write_text(tree if isinstance(tree, str) else yaml.safe_dump(tree))
@@ -33,7 +37,21 @@ def test_shipped_config_is_valid(path: Path) -> None:
     [
         ({"aplications": []}, "aplications is not known; did you mean applications?"),
         ({"applications": []}, "applications must be a list of one application"),
-        ({"applications": [{**APPLICATION, "deployments": []}]}, "deployments: is refused"),
+        (deployments({"name": "Gateway", "num_replicas": 2}), "deployments[0].num_replicas is refused"),
+        (
+            deployments({"name": "Gatewy"}),
+            "deployments[0].name must be one of Gateway, Pipeline, Coordinator, Recognizer",
+        ),
+        (deployments({"name": "Gateway", "user_config": 3}), "deployments[0].user_config must be a mapping"),
+        (
+            deployments({"name": "Gateway", "user_config": {"http": {"port": 1}}}),
+            "user_config of Gateway: http.port is none of limits.max_requests, limits.max_requests_per_key, log_level;"
+            " what else there is belongs in args",
+        ),
+        (
+            deployments({"name": "Recognizer", "user_config": {"lifecycle": {"unload_after_s": -5}}}),
+            "user_config of Recognizer: lifecycle",
+        ),
         ({"applications": [{**APPLICATION, "arguments": {}}]}, "applications[0].arguments is not known"),
         ({"applications": [{"import_path": "other:app"}]}, "import_path must be serve_app.app:build_app"),
         (
@@ -51,6 +69,12 @@ def test_mistake_is_named(tmp_path: Path, tree: Any, says: str) -> None:
 
     assert says in refused.value.message
     assert "config.yaml" in refused.value.message
+
+
+def test_what_may_change_live_is_kept_by_deployment(tmp_path: Path) -> None:
+    config = read_config(write(tmp_path, deployments({"name": "Gateway", "user_config": {"log_level": "DEBUG"}})))
+
+    assert config.user_configs == {"Gateway": {"log_level": "DEBUG"}}
 
 
 def test_missing_file_is_named() -> None:

@@ -651,3 +651,19 @@ async def test_an_alarm_that_rings_early_while_time_goes_on_loses_no_instant(mod
     assert [shot.state for shot in keeper.snapshot()] == [ModelState.UNLOADED]
     assert [change.state for change in (await keeper.report(1)).changes][-1] is ModelState.UNLOADED
     await keeper.close()
+
+
+async def test_changed_rules_hold_for_what_is_idle_already(model: LoadedModel) -> None:
+    clock, steps = FakeClock(), Steps()
+    never = LifecycleSettings(unload_after_s=-1)
+    keeper = ModelKeeper(Loads(model, None), never, executor=steps, now=clock, utc=clock.utc)
+    loaded = asyncio.create_task(keeper.preload(["a"]))
+    await steps.run()
+    await loaded
+    clock.advance(100)
+
+    keeper.change_rules(LifecycleSettings(unload_after_s=50))
+    await steps.run()
+
+    assert [shot.state for shot in keeper.snapshot()] == [ModelState.UNLOADED]
+    await keeper.close()
