@@ -1,10 +1,11 @@
-"""Counts batches and chunks."""
+"""Counts batches and chunks, and knows how long batches run."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from serve_app.engine.decoding import Decoding, PassKey, Utterance
 from serve_app.telemetry.metrics import BATCH_FILL, BATCH_SECONDS, BATCH_SIZE, CHUNKS, FALLBACKS, RECOGNIZED_SECONDS
@@ -15,19 +16,51 @@ logger = logging.getLogger(__name__)
 Work = Callable[[PassKey, Sequence[Utterance]], Awaitable[Sequence[Decoding]]]
 
 
-def measured(decode: Work, largest: Callable[[PassKey], int], tally: Tally) -> Work:
-    """`decode`, counted batch by batch; `largest` says how many chunks one could have had."""
+class MeasuredBatches:
+    """
+    `decode`, counted batch by batch.
 
-    async def decode_and_count(key: PassKey, batch: Sequence[Utterance]) -> Sequence[Decoding]:
-        model_id, began_s = key.model.engine.model_id, time.monotonic()
-        tally.observe(BATCH_SIZE, len(batch), model_id)
-        tally.observe(BATCH_FILL, len(batch) / largest(key), model_id)
+    Args:
+        largest: How many chunks a batch could have had.
+        now: A clock in seconds.
+    """
+
+    def __init__(
+        self,
+        decode: Work,
+        largest: Callable[[PassKey], int],
+        tally: Tally,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._decode = decode
+        self._largest = largest
+        self._tally = tally
+        self._now = now
+        self._began_s: dict[int, float] = {}  # of the batches that run, by number
+        self._number = 0
+
+    @property
+    def longest_s(self) -> float:
+        """How long the oldest of those that run has run."""
+        return self._now() - min(self._began_s.values(), default=self._now())
+
+    async def __call__(self, key: PassKey, batch: Sequence[Utterance]) -> Sequence[Decoding]:
+        model_id = key.model.engine.model_id
+        self._tally.observe(BATCH_SIZE, len(batch), model_id)
+        self._tally.observe(BATCH_FILL, len(batch) / self._largest(key), model_id)
+        with self._timed(model_id):
+            return await self._decode(key, batch)
+
+    @contextmanager
+    def _timed(self, model_id: str) -> Iterator[None]:
+        self._number += 1
+        number, began_s = self._number, self._now()
+        self._began_s[number] = began_s
         try:
-            return await decode(key, batch)
+            yield
         finally:
-            tally.observe(BATCH_SECONDS, time.monotonic() - began_s, model_id)
-
-    return decode_and_count
+            del self._began_s[number]
+            self._tally.observe(BATCH_SECONDS, self._now() - began_s, model_id)
 
 
 def count_chunk(tally: Tally, model_id: str, utterance: Utterance, attempts: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,12 +19,12 @@ from serve_app.engine.features import FULL_WINDOW, extract, window_for
 from serve_app.engine.gpu import open_gpu
 from serve_app.engine.keeper import ModelKeeper
 from serve_app.engine.loading import ModelLoader
-from serve_app.engine.measured import count_chunk, measured
+from serve_app.engine.measured import MeasuredBatches, count_chunk
 from serve_app.engine.memory import give_back_large_blocks
 from serve_app.engine.models import LoadedModel, is_out_of_memory
 from serve_app.engine.outcome import choose, recognized
 from serve_app.engine.prompts import prefix_tokens
-from serve_app.errors import ModelNotFound, OutOfMemory
+from serve_app.errors import ModelNotFound, OutOfMemory, RecognizerUnavailable
 from serve_app.models.catalogue import Catalogue
 from serve_app.settings import Device, ModelSettings, Settings, read_hub_token
 from serve_app.telemetry.tally import Tally
@@ -45,6 +46,7 @@ class BatchingRecognizer:
         max_batch_size: Chunks of up to 15 s recognised together; of longer ones fewer, see `largest_batch`.
         batch_wait_s: How long an idle recogniser waits for a batch to fill.
         batches_at_once: Batches that are decoded side by side.
+        stuck_after_s: A batch that runs for longer will never end.
         tally: Where chunks and batches are counted.
     """
 
@@ -56,16 +58,19 @@ class BatchingRecognizer:
         max_batch_size: int = 8,
         batch_wait_s: float = 0.003,
         batches_at_once: int = 1,
+        stuck_after_s: float = math.inf,
         tally: Tally | None = None,
     ) -> None:
         self._catalogue = catalogue
         self.models = models
         self._tally = tally or Tally()
+        self._stuck_after_s = stuck_after_s
         largest = partial(largest_batch, max_batch_size)
+        self._batches = MeasuredBatches(self._decode, largest, self._tally)
         self._preparing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prepare")
         self._decoding = ThreadPoolExecutor(max_workers=batches_at_once, thread_name_prefix="decode")
         self._batcher: Batcher[PassKey, Utterance, Decoding] = Batcher(
-            measured(self._decode, largest, self._tally),
+            self._batches,
             largest=largest,
             wait_s=batch_wait_s,
             concurrency=batches_at_once,
@@ -107,6 +112,7 @@ class BatchingRecognizer:
             max_batch_size=recognizer.max_batch_size,
             batch_wait_s=recognizer.batch_wait_ms / 1000,
             batches_at_once=batches_at_once,
+            stuck_after_s=recognizer.stuck_after_s,
             tally=tally,
         )
 
@@ -140,6 +146,18 @@ class BatchingRecognizer:
         for model_id in model_ids:
             self._check(model_id)
         await self.models.preload(model_ids)
+
+    def check_health(self) -> None:
+        """
+        Raises:
+            RecognizerUnavailable: Only another process can go on.
+        """
+        if self.models.must_recycle:
+            raise RecognizerUnavailable("The GPU has failed, or its memory did not come back: the log says which.")
+        if (longest_s := self._batches.longest_s) > self._stuck_after_s:
+            raise RecognizerUnavailable(
+                f"A batch has not ended for {longest_s:.0f} s: it hangs in the device's driver."
+            )
 
     async def close(self) -> None:
         """Refuse what is queued, wait for the running batch, and free the models."""

@@ -209,6 +209,9 @@ class RecognizerSettings(Replicas):
     """Chunks of up to 15 s recognised together; of 30 s, a quarter as many."""
     batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 3.0
     """How long an idle replica waits for a batch to fill, in milliseconds."""
+    stuck_after_s: Positive = 600.0
+    """A replica with a batch that takes longer is replaced, and its chunks are recognised by another, in seconds. It is to be
+    far above what the slowest batch takes."""
 
     @property
     def chunks_that_keep_busy(self) -> int:

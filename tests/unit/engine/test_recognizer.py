@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from serve_app.engine.models import LoadedModel
 from serve_app.engine.recognizer import BatchingRecognizer, largest_batch
 from serve_app.errors import ModelNotFound, RecognizerUnavailable, UnsupportedLanguage
 from serve_app.settings import TINY_EN
+from serve_app.telemetry.tally import Tally
 from serve_app.transcript.types import ChunkRequest, DecodingOptions, Samples, WarningCode
 
 from .conftest import StandInLoader, StandInWhisper
@@ -215,3 +217,48 @@ def test_a_batch_of_long_chunks_takes_no_more_memory_than_one_of_short_chunks(
     model: LoadedModel, window: int, most: int
 ) -> None:
     assert largest_batch(8, PassKey(model, window, 0, beam_size=5, temperature=0.0)) == most
+
+
+async def test_a_batch_that_never_ends_has_the_process_replaced(
+    model: LoadedModel, whisper: StandInWhisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, ends = threading.Event(), threading.Event()
+
+    def generate(*_: Any, **__: Any) -> None:
+        hangs.set()
+        ends.wait()
+        raise RuntimeError("ended at last")
+
+    monkeypatch.setattr(whisper, "generate", generate)
+    keeper = ModelKeeper(StandInLoader(model))
+    recognizer = BatchingRecognizer({"tiny.en": TINY_EN}, keeper, stuck_after_s=0.0)
+    recognizer.check_health()
+    asked = asyncio.create_task(recognizer.recognize(request()))
+    await asyncio.to_thread(hangs.wait)
+
+    with pytest.raises(RecognizerUnavailable, match="has not ended for"):
+        recognizer.check_health()
+
+    ends.set()
+    with pytest.raises(RuntimeError, match="at last"):
+        await asked
+    recognizer.check_health()
+    await recognizer.close()
+
+
+async def test_chunks_and_batches_are_counted(model: LoadedModel, whisper: StandInWhisper) -> None:
+    whisper.says = [DOUBTFUL, GOOD]
+    tally = Tally()
+    recognizer = BatchingRecognizer({"tiny.en": TINY_EN}, ModelKeeper(StandInLoader(model), tally=tally), tally=tally)
+
+    await recognizer.recognize(request(2.0))
+    await recognizer.close()
+
+    counts = {name: vector for (name, labels), vector in tally.take().items() if labels[0] == "tiny.en"}
+    assert counts["rayscribe_chunks_total"] == (1.0,)
+    assert counts["rayscribe_recognized_audio_seconds_total"] == (2.0,)
+    assert counts["rayscribe_fallbacks_total"] == (1.0,)
+    assert counts["rayscribe_batch_size"][-1] == 2  # two batches of one chunk
+    assert counts["rayscribe_batch_fill"][-1] == 0.125 + 0.5  # of eight, and of the two full windows that go together
+    assert sum(counts["rayscribe_batch_duration_seconds"][:-1]) == 2
+    assert sum(counts["rayscribe_model_load_seconds"][:-1]) == 1
