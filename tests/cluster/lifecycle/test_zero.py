@@ -21,7 +21,11 @@ LEFT_BEHIND_BYTES = 16 * 1024 * 1024  # of about 200 MiB that each process takes
 
 @pytest.mark.usefixtures("at_zero")
 def test_request_at_zero_brings_a_replica_up_and_is_answered(lazy_service: Service, models: ModelClient) -> None:
-    assert models.text().strip()
+    with ThreadPoolExecutor(1) as pool:
+        text = pool.submit(models.text)
+        models.becomes("loading", deadline_s=30)
+
+    assert text.result().strip()
     assert len(lazy_service.pids("Recognizer")) == 1
 
 
