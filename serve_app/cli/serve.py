@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
+from typing import IO, cast
 
 import httpx
 from rich.console import Console
 
 from serve_app.cli.config_file import ConfigFile, read_config
 from serve_app.cli.service import check_port, deploy, drain, local_ray, wait_until_running
+from serve_app.cli.worker_logs import JsonLines
 from serve_app.errors import RayscribeError
 from serve_app.settings import ApiKey, Scope, check_listen, read_api_keys
 
@@ -43,6 +46,8 @@ def run_service(config_path: Path, *, try_sample: bool, once: bool) -> None:
     """
     os.umask(os.umask(OTHERS) | OTHERS)
     config = read_config(config_path)
+    if config.settings.log_format == "json":
+        console.file = cast(IO[str], JsonLines(sys.stdout))
     http = config.settings.http
     keys = read_api_keys(config.settings.auth)
     check_listen(config.settings, has_keys=bool(keys))

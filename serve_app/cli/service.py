@@ -21,6 +21,7 @@ from ray.serve.schema import ApplicationStatus, LoggingConfig
 
 from serve_app.app import COORDINATOR_CPUS, bound
 from serve_app.cli.config_file import ConfigFile
+from serve_app.cli.worker_logs import print_as_json
 from serve_app.errors import ConfigError, RayscribeError
 from serve_app.settings import Settings, export, load_settings
 
@@ -86,6 +87,8 @@ def local_ray(config: ConfigFile) -> Iterator[None]:
         logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
     )
+    if config.settings.log_format == "json":
+        print_as_json()
     try:
         yield
     finally:
@@ -97,7 +100,7 @@ def deploy(config: ConfigFile) -> DeploymentHandle[Any]:
     """Hand the application to Serve and return the Gateway's handle without waiting for it to run."""
     check_room(config.settings, ray.cluster_resources())
     try:
-        logging_config = LoggingConfig(**config.logging_config)
+        logging_config = LoggingConfig(**{"encoding": config.settings.log_format.upper(), **config.logging_config})
         http_options = HTTPOptions(**config.http_options)
         location = ProxyLocation(config.proxy_location)
         target = serve.RunTarget(

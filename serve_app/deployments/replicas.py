@@ -27,7 +27,7 @@ from serve_app.deployments.handles import (
 from serve_app.deployments.logs import configure_logging
 from serve_app.deployments.model_handles import HandleHolder, HandleModels, HandleReporter
 from serve_app.deployments.total_handle import HandleTotals
-from serve_app.errors import ModelNotReady, RecognizerUnavailable
+from serve_app.errors import ModelNotReady
 from serve_app.jobs.job import (
     Announcement,
     Claim,
@@ -107,8 +107,7 @@ class RecognizerReplica:
         await self._holds.hold(model_id, for_s, wish)
 
     def check_health(self) -> None:
-        if self._recognizer.models.must_recycle:
-            raise RecognizerUnavailable("The GPU has failed, or its memory did not come back: the log says which.")
+        self._recognizer.check_health()
 
     async def __del__(self) -> None:
         self._joining.cancel()
