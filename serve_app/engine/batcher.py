@@ -42,14 +42,16 @@ class Batcher(Generic[Key, Item, Result]):
     Runs `work(key, items)` on batches of items that were submitted with equal keys.
 
     Each item has a due time: its arrival plus `STEP_S` for each item of the same caller before it (its index), at most
-    `LONGEST_DELAY_S`, and `BACKGROUND_S` if nobody waits for it. The next batch is of the key whose first item is due first, where each companion in the queue makes
-    a key due `COMPANION_S` sooner: full batches are cheaper for everyone.
+    `LONGEST_DELAY_S`, and `BACKGROUND_S` if its key is in the background, where nobody waits. The next batch is of the key whose
+    first item is due first, where each companion in the queue makes a key due `COMPANION_S` sooner: full batches are cheaper for
+    everyone. What runs in the background takes no place from the others: they have as many as if it were not there.
 
     Args:
         work: Gets a key and items, gives one result for each, in order.
         largest: Most items of a batch of this key.
+        in_background: Whether items of this key yield to all that are not.
         wait_s: How long an idle batcher waits for a batch to fill.
-        concurrency: Batches that run at the same time.
+        concurrency: Batches that run at the same time; twice as many where half of them are in the background.
         now: A clock in seconds.
         sleep: Waits for seconds of that clock.
     """
@@ -59,6 +61,7 @@ class Batcher(Generic[Key, Item, Result]):
         work: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
         largest: Callable[[Key], int],
+        in_background: Callable[[Key], bool] = lambda key: False,
         wait_s: float = 0.0,
         concurrency: int = 1,
         now: Callable[[], float] = time.monotonic,
@@ -66,12 +69,13 @@ class Batcher(Generic[Key, Item, Result]):
     ) -> None:
         self._work = work
         self._largest = largest
+        self._in_background = in_background
         self._wait_s = wait_s
         self._concurrency = concurrency
         self._now = now
         self._sleep = sleep
         self._queues: dict[Key, list[_Entry[Item, Result]]] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Key] = {}
         self._waiting: asyncio.Task[None] | None = None
         self._arrivals = 0
         self._closed = False
@@ -81,7 +85,7 @@ class Batcher(Generic[Key, Item, Result]):
         """Items that no batch has taken yet."""
         return sum(map(len, self._queues.values()))
 
-    async def submit(self, item: Item, key: Key, *, index: int = 0, background: bool = False) -> Result:
+    async def submit(self, item: Item, key: Key, *, index: int = 0) -> Result:
         """
         Queue an item and wait for its result. Cancelling takes it out of the queue.
 
@@ -89,7 +93,6 @@ class Batcher(Generic[Key, Item, Result]):
             item: What to work on.
             key: Only items of an equal key share its batch.
             index: Its place among the items of its caller; later ones yield to other callers' first ones.
-            background: It yields to all that are not, for a minute.
 
         Raises:
             RecognizerUnavailable: The batcher is closed.
@@ -97,7 +100,7 @@ class Batcher(Generic[Key, Item, Result]):
         """
         if self._closed:
             raise RecognizerUnavailable("The recogniser is stopping.")
-        entry = self._entry(item, min(index * STEP_S, LONGEST_DELAY_S) + background * BACKGROUND_S)
+        entry = self._entry(item, min(index * STEP_S, LONGEST_DELAY_S) + self._in_background(key) * BACKGROUND_S)
         insort(self._queues.setdefault(key, []), entry)
         self._start()
         try:
@@ -143,11 +146,16 @@ class Batcher(Generic[Key, Item, Result]):
         self._fill()
 
     def _fill(self) -> None:
-        while self._queues and len(self._running) < self._concurrency:
-            key = min(self._queues, key=self._due)
+        while startable := list(filter(self._has_place, self._queues)):
+            key = min(startable, key=self._due)
             task = asyncio.create_task(self._run(key, self._take(key)))
-            self._running.add(task)
+            self._running[task] = key
             task.add_done_callback(self._finished)
+
+    def _has_place(self, key: Key) -> bool:
+        if self._in_background(key):
+            return len(self._running) < self._concurrency
+        return sum(not self._in_background(other) for other in self._running.values()) < self._concurrency
 
     def _due(self, key: Key) -> tuple[float, int]:
         queue = self._queues[key]
@@ -163,7 +171,7 @@ class Batcher(Generic[Key, Item, Result]):
         return batch
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        del self._running[task]
         self._fill()
 
     async def _run(self, key: Key, batch: list[_Entry[Item, Result]]) -> None:

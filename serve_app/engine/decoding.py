@@ -44,6 +44,7 @@ class PassKey:
     prompt_length: int  # tokens before the start of the transcript
     beam_size: int
     temperature: float
+    background: bool = False  # not a matter of CTranslate2: who is waited for does not take along who is not
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,29 +92,40 @@ class Decoding:
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
-def decode(key: PassKey, batch: Sequence[Utterance]) -> list[Decoding]:
+def decode(key: PassKey, batch: Sequence[Utterance], before_step: Callable[[], None] = lambda: None) -> list[Decoding]:
     """
     Decode a batch once. Blocks; the model's own threads do the work.
+
+    Args:
+        before_step: Called before each call of the model; may block.
 
     Raises:
         RuntimeError: From CTranslate2, such as out of memory.
     """
-    encoded = _encode(key, batch)
+    encoded = _encode(key, batch, before_step)
+    before_step()
     tongues = _tongues(key.model, encoded, batch)
     decodings = _generate(key, encoded, batch, tongues)
+    before_step()
     return _align(key.model, encoded, batch, decodings)
 
 
-def _encode(key: PassKey, batch: Sequence[Utterance]) -> Any:
+def _encode(key: PassKey, batch: Sequence[Utterance], before_step: Callable[[], None]) -> Any:
     """The encoder's output for a batch, shape (chunks, positions, width)."""
     features = stack([u.features for u in batch], key.window)
     whisper = key.model.whisper
     if whisper.device == "cpu":
         # One by one: as fast there, and attention in the encoder takes memory in proportion to the chunks and to the square
         # of the window (four chunks of 30 s, tiny.en: 200 MB).
-        return _view(np.concatenate([np.asarray(whisper.encode(_view(row[None]))) for row in features]))
+        return _view(np.concatenate([_encoded_row(whisper, row, before_step) for row in features]))
+    before_step()
     # Alignment takes rows out of the encoder's output, which only host memory allows.
     return whisper.encode(_view(features), to_cpu=any(u.wants_alignment for u in batch))
+
+
+def _encoded_row(whisper: Any, row: Features, before_step: Callable[[], None]) -> NDArray[np.float32]:
+    before_step()
+    return np.asarray(whisper.encode(_view(row[None])))
 
 
 def _tongues(model: LoadedModel, encoded: Any, batch: Sequence[Utterance]) -> list[Tongue]:

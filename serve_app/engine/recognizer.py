@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -13,9 +13,9 @@ import ctranslate2
 from serve_app.engine import omissions, quality
 from serve_app.engine.batcher import Batcher
 from serve_app.engine.capabilities import check_task, choose_languages
-from serve_app.engine.decoding import Decoding, PassKey, Utterance, decode
+from serve_app.engine.decoding import Decoding, PassKey, Utterance
 from serve_app.engine.devices import thread_count
-from serve_app.engine.features import FULL_WINDOW, extract, window_for
+from serve_app.engine.features import extract
 from serve_app.engine.gpu import open_gpu
 from serve_app.engine.keeper import ModelKeeper
 from serve_app.engine.loading import ModelLoader
@@ -23,14 +23,14 @@ from serve_app.engine.measured import MeasuredBatches, count_chunk
 from serve_app.engine.memory import give_back_large_blocks
 from serve_app.engine.models import LoadedModel, is_out_of_memory
 from serve_app.engine.outcome import choose, recognized
+from serve_app.engine.passes import largest_batch, passes
 from serve_app.engine.prompts import prefix_tokens
+from serve_app.engine.right_of_way import RightOfWay, decode_in_turn
 from serve_app.errors import ModelNotFound, OutOfMemory, RecognizerUnavailable
 from serve_app.models.catalogue import Catalogue
 from serve_app.settings import Device, ModelSettings, Settings, read_hub_token
 from serve_app.telemetry.tally import Tally
-from serve_app.transcript.types import ChunkRequest, DecodingOptions, RecognizedChunk
-
-FULL_BATCH_WINDOW = FULL_WINDOW // 2  # up to here a batch takes all the chunks that it may
+from serve_app.transcript.types import ChunkRequest, RecognizedChunk
 
 
 class BatchingRecognizer:
@@ -68,10 +68,13 @@ class BatchingRecognizer:
         largest = partial(largest_batch, max_batch_size)
         self._batches = MeasuredBatches(self._decode, largest, self._tally)
         self._preparing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prepare")
-        self._decoding = ThreadPoolExecutor(max_workers=batches_at_once, thread_name_prefix="decode")
+        # As many again for batches in the background, which have their own places.
+        self._decoding = ThreadPoolExecutor(max_workers=2 * batches_at_once, thread_name_prefix="decode")
+        self._right_of_way = RightOfWay()
         self._batcher: Batcher[PassKey, Utterance, Decoding] = Batcher(
             self._batches,
             largest=largest,
+            in_background=lambda key: key.background,
             wait_s=batch_wait_s,
             concurrency=batches_at_once,
         )
@@ -203,10 +206,8 @@ class BatchingRecognizer:
     ) -> tuple[Decoding, int]:
         """The best decoding of a chunk, and how many it took."""
         decodings: list[Decoding] = []
-        for key in passes(model, utterance, request.options):
-            decodings.append(
-                await self._batcher.submit(utterance, key, index=request.index, background=request.background)
-            )
+        for key in passes(model, utterance, request.options, background=request.background):
+            decodings.append(await self._batcher.submit(utterance, key, index=request.index))
             if omissions.is_cut_off(decodings[-1], utterance.duration_s):
                 return await self._decode_halves(decodings[-1], len(decodings), model, utterance, request)
             if quality.passes(decodings[-1]):
@@ -228,7 +229,8 @@ class BatchingRecognizer:
         try:
             # In a thread that runs to its end, also when all who asked for the batch have gone.
             with self.models.at_work(key.model.engine.model_id):
-                return await asyncio.get_running_loop().run_in_executor(self._decoding, decode, key, batch)
+                work = partial(decode_in_turn, self._right_of_way, key, batch)
+                return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -240,26 +242,3 @@ class BatchingRecognizer:
 
 def _runs_on_gpu(device: Device) -> bool:
     return device is Device.CUDA or (device is Device.AUTO and ctranslate2.get_cuda_device_count() > 0)
-
-
-def largest_batch(max_batch_size: int, key: PassKey) -> int:
-    """
-    How many chunks of a window may be decoded together.
-
-    It is a long file that fills batches of full windows, and their memory grows with the window: without this, one of three
-    hours took 600 MB more than one of three minutes (tiny.en). By its square, because batches of two full windows decode as
-    fast as those of four.
-    """
-    return max(1, max_batch_size * FULL_BATCH_WINDOW**2 // max(key.window, FULL_BATCH_WINDOW) ** 2)
-
-
-def passes(model: LoadedModel, utterance: Utterance, options: DecodingOptions) -> Iterator[PassKey]:
-    """
-    The decodings to try in turn: the first temperature in the chunk's own window, then in the full one, then the other
-    temperatures there.
-    """
-    window = window_for(utterance.duration_s)
-    first, *others = options.temperatures
-    tries = [(window, first)] if window == FULL_WINDOW else [(window, first), (FULL_WINDOW, first)]
-    for frames, temperature in [*tries, *((FULL_WINDOW, t) for t in others)]:
-        yield PassKey(model, frames, len(utterance.prefix), options.beam_size, temperature)

@@ -18,6 +18,7 @@ class Worker:
 
     def __init__(self, *, held: bool = False) -> None:
         self.batches: list[tuple[str, list[str]]] = []
+        self.running: list[str] = []
         self._gate = asyncio.Semaphore(0)
         self._held = held
 
@@ -27,8 +28,10 @@ class Worker:
 
     async def __call__(self, key: str, items: Sequence[str]) -> Sequence[str]:
         self.batches.append((key, list(items)))
+        self.running.append(key)
         if self._held:
             await self._gate.acquire()
+        self.running.remove(key)
         if any(item.startswith("bad") for item in items):
             raise ValueError(f"cannot do {items}")
         return [f"{key}:{item}" for item in items]
@@ -63,10 +66,19 @@ async def settle() -> None:
 
 
 def batcher(
-    worker: Worker, clock: Clock | None = None, *, size: int = 4, wait_s: float = 0.0
+    worker: Worker, clock: Clock | None = None, *, size: int = 4, wait_s: float = 0.0, concurrency: int = 1
 ) -> Batcher[str, str, str]:
+    """Keys that start with "job" are in the background."""
     clock = clock or Clock()
-    return Batcher(worker, largest=lambda _: size, wait_s=wait_s, now=clock.now, sleep=clock.sleep)
+    return Batcher(
+        worker,
+        largest=lambda _: size,
+        in_background=lambda key: key.startswith("job"),
+        wait_s=wait_s,
+        concurrency=concurrency,
+        now=clock.now,
+        sleep=clock.sleep,
+    )
 
 
 async def submit(
@@ -131,8 +143,7 @@ async def test_what_nobody_waits_for_yields_for_a_minute() -> None:
     worker, clock = Worker(held=True), Clock()
     batches = batcher(worker, clock, size=1)
     tasks = await submit(batches, ["running"])
-    tasks += [asyncio.create_task(batches.submit("job", "k", background=True))]
-    await settle()
+    tasks += await submit(batches, ["job"], "job")
     await clock.advance(59.0)
     tasks += await submit(batches, ["in time"])
     await clock.advance(2.0)
@@ -142,6 +153,32 @@ async def test_what_nobody_waits_for_yields_for_a_minute() -> None:
     await asyncio.gather(*tasks)
 
     assert [items for _, items in worker.batches] == [["running"], ["in time"], ["job"], ["too late"]]
+
+
+async def test_what_somebody_waits_for_starts_at_once_although_the_background_has_all_places() -> None:
+    worker = Worker(held=True)
+    batches = batcher(worker, size=1, concurrency=2)
+    jobs = await submit(batches, ["a", "b", "c"], "job")
+    requests = await submit(batches, ["d", "e", "f"])
+    started = list(worker.batches)
+
+    worker.finish(6)
+    await asyncio.gather(*jobs, *requests)
+
+    assert started == [("job", ["a"]), ("job", ["b"]), ("k", ["d"]), ("k", ["e"])]
+
+
+async def test_the_background_gets_no_place_besides_what_somebody_waits_for() -> None:
+    worker = Worker(held=True)
+    batches = batcher(worker, size=1, concurrency=2)
+    requests = await submit(batches, ["a", "b"])
+    jobs = await submit(batches, ["c"], "job")
+    started = list(worker.batches)
+
+    worker.finish(3)
+    await asyncio.gather(*requests, *jobs)
+
+    assert started == [("k", ["a"]), ("k", ["b"])]
 
 
 async def test_the_last_chunk_of_a_long_file_is_not_starved_by_newcomers() -> None:
@@ -233,7 +270,7 @@ Submission = tuple[str, int, bool]  # key, index, cancelled while queued
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from("xyz"), st.integers(0, 50), st.booleans()), max_size=30),
+    st.lists(st.tuples(st.sampled_from(["x", "y", "job"]), st.integers(0, 50), st.booleans()), max_size=30),
     st.integers(1, 5),
 )
 async def test_everyone_gets_their_own_answer_exactly_once(submissions: list[Submission], size: int) -> None:
@@ -258,3 +295,31 @@ async def test_everyone_gets_their_own_answer_exactly_once(submissions: list[Sub
     assert all(len(items) <= size for _, items in worker.batches)
     for answer, (n, (key, _, cancelled)) in zip(answers[1:], enumerate(submissions), strict=True):
         assert isinstance(answer, asyncio.CancelledError) if cancelled else answer == f"{key}:{n}"
+
+
+Step = str | None  # a key that somebody submits an item with; None: a batch ends
+
+
+@given(st.lists(st.sampled_from(["x", "y", "job 1", "job 2", None]), max_size=60), st.integers(1, 3))
+async def test_at_any_time_places_are_taken_and_only_by_whom_they_are_for(steps: list[Step], concurrency: int) -> None:
+    worker = Worker(held=True)
+    batches = batcher(worker, size=2, concurrency=concurrency)
+    tasks: list[asyncio.Task[str]] = []
+    asked = 0
+    for step in steps:
+        if step is not None:
+            asked += not step.startswith("job")
+            tasks += await submit(batches, [step], step)
+        elif worker.running:
+            worker.finish()
+            await settle()
+        requests = sum(not key.startswith("job") for key in worker.running)
+        started = sum(len(items) for key, items in worker.batches if not key.startswith("job"))
+
+        assert requests <= concurrency
+        assert len(worker.running) - requests <= concurrency
+        assert len(worker.running) >= concurrency or not batches.queued
+        assert requests == concurrency or started == asked
+
+    worker.finish(len(tasks))
+    assert len(await asyncio.gather(*tasks)) == len(tasks)

@@ -14,7 +14,8 @@ from serve_app.engine.decoding import PassKey
 from serve_app.engine.features import FULL_WINDOW, window_for
 from serve_app.engine.keeper import ModelKeeper
 from serve_app.engine.models import LoadedModel
-from serve_app.engine.recognizer import BatchingRecognizer, largest_batch
+from serve_app.engine.passes import largest_batch
+from serve_app.engine.recognizer import BatchingRecognizer
 from serve_app.errors import ModelNotFound, RecognizerUnavailable, UnsupportedLanguage
 from serve_app.settings import TINY_EN
 from serve_app.telemetry.tally import Tally
