@@ -150,6 +150,7 @@ class PipelineReplica:
             BackgroundRecognizer(recognizers, at_once=at_once),
             self._decoders,
             chunks_in_flight=pipeline.chunks_in_flight,
+            together=at_once,
         )
         lease_s = settings.jobs.lease_s
         recorder = HandleRecorder(coordinator, lease_s=lease_s)
@@ -191,6 +192,7 @@ class CoordinatorReplica:
         from serve_app.jobs.coordinator import Coordinator, Parts
         from serve_app.jobs.sql import open_store
         from serve_app.lifecycle.milestones import Milestones
+        from serve_app.lifecycle.pin_file import PinFile
         from serve_app.lifecycle.registry import ModelRegistry
         from serve_app.media.addresses import AddressRules
         from serve_app.media.outbound import outbound_client
@@ -201,7 +203,10 @@ class CoordinatorReplica:
         configure_logging(settings)
         clock, tally = SteadyClock(), Tally()
         self._totals = Totals(tally)
-        self._registry = ModelRegistry(Catalogue(settings), HandleHolder(recognizer), settings.lifecycle, clock)
+        pin_file = PinFile(Path(settings.data_dir) / "pins.json")
+        self._registry = ModelRegistry(
+            Catalogue(settings), HandleHolder(recognizer), settings.lifecycle, clock, pin_file=pin_file
+        )
         self._milestones = Milestones(self._registry, clock)
         # A context of its own: Serve cancels whatever was started in the context of a call that is cancelled.
         self._watching = asyncio.create_task(self._registry.run(), context=contextvars.Context())

@@ -12,9 +12,11 @@ from serve_app.lifecycle.events import ModelEvents
 from serve_app.lifecycle.expected import Expected
 from serve_app.lifecycle.fleet import Fleet, Told
 from serve_app.lifecycle.overview import NOT_BEGUN, Facts, Past, Wish, overview
+from serve_app.lifecycle.pin_file import KeptPin
 from serve_app.lifecycle.pins import Pin
 from serve_app.lifecycle.protocols import Clock
 from serve_app.models.types import (
+    FOREVER,
     SERVING,
     ClusterModels,
     ModelEvent,
@@ -93,6 +95,11 @@ class Picture:
     def pinned_for_s(self, model_id: str) -> float:
         until = self.overview(model_id).pinned_until
         return (until - self._clock()).total_seconds() if until else 0.0
+
+    def kept_pins(self) -> dict[str, KeptPin]:
+        """The pins as the next Coordinator is to know them."""
+        until = {model_id: self.overview(model_id).pinned_until or FOREVER for model_id in self.pins}
+        return {model_id: KeptPin.of(pin.ttl_s, until[model_id]) for model_id, pin in self.pins.items()}
 
     def events(self, after_seq: int | None) -> AsyncGenerator[ModelEvent, None]:
         """As `Models.events`."""

@@ -17,6 +17,7 @@ from serve_app.lifecycle.log import NumberedLog
 from serve_app.lifecycle.overview import Wish
 from serve_app.lifecycle.patience import NOT_SERVING
 from serve_app.lifecycle.picture import Picture
+from serve_app.lifecycle.pin_file import KeptPin, PinFile
 from serve_app.lifecycle.pins import Pin
 from serve_app.lifecycle.protocols import Clock, Holder, Sleep
 from serve_app.models.protocols import ModelReporter, Models
@@ -48,10 +49,11 @@ class ModelRegistry(Models, ModelReporter):
     """
     Folds reports into one picture, hands orders to replicas, and holds what is wished for and what is pinned.
 
-    Nothing of it is kept on a disk: after a start it knows what replicas tell within seconds.
+    After a start it knows what replicas tell within seconds, and what was pinned.
 
     Args:
         catalogue: Ids of all models; looked at anew each time.
+        pin_file: Where pins are kept for the next one; None: nowhere.
         monotonic_s: Measures for how long replicas are silent.
         slice_s: How long a call of `events` or `orders` lasts.
     """
@@ -64,6 +66,7 @@ class ModelRegistry(Models, ModelReporter):
         clock: Clock,
         sleep: Sleep = asyncio.sleep,
         *,
+        pin_file: PinFile | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
         slice_s: float = SLICE_S,
     ) -> None:
@@ -72,18 +75,22 @@ class ModelRegistry(Models, ModelReporter):
         self._settings = settings
         self._clock = clock
         self._sleep = sleep
+        self._pin_file = pin_file
+        self._kept_pins: dict[str, KeptPin] = {}
         self._slice_s = slice_s
         self._picture = Picture(catalogue, settings, clock, monotonic_s=monotonic_s, slice_s=slice_s)
         self._holds: dict[str, asyncio.Task[None]] = {}  # of what the picture has as a wish
         self._orders: NumberedLog[UnloadOrder] = NumberedLog(clock())
 
     async def run(self) -> None:
-        """Look for replicas that fell silent, until cancelled; then nothing is held any more."""
+        """Pin what was pinned, and look for replicas that fell silent, until cancelled; then nothing is held any more."""
         try:
+            await self._pin_again()
             while True:
                 await self._sleep(LOOK_S)
                 self._heed(self._picture.forget_silent())
                 self._end_holds()
+                await self._keep_pins()
         finally:
             holds = list(self._holds.values())
             for task in holds:
@@ -154,6 +161,20 @@ class ModelRegistry(Models, ModelReporter):
         return await self._orders.wait_after(after, self._slice_s)
 
     # What follows.
+
+    async def _pin_again(self) -> None:
+        if self._pin_file is None:
+            return
+        self._kept_pins = await asyncio.to_thread(self._pin_file.read)
+        for model_id, pin in self._kept_pins.items():
+            if pin.until > self._clock() and model_id in self._catalogue and model_id not in self._picture.pins:
+                await self.load(model_id, ttl_s=pin.ttl_s)
+
+    async def _keep_pins(self) -> None:
+        pins = self._picture.kept_pins()
+        if self._pin_file is not None and pins != self._kept_pins:
+            self._kept_pins = pins
+            await asyncio.to_thread(self._pin_file.write, pins)
 
     def _hold(self, model_id: str, reason: Reason) -> None:
         if model_id in self._holds:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve_app.lifecycle.overview import Wish
+from serve_app.lifecycle.pin_file import PinFile
 from serve_app.lifecycle.protocols import Holder
 from serve_app.lifecycle.registry import ModelRegistry
 from serve_app.models.types import ModelChange, ModelEvent, ModelSnapshot, ModelState, Reason, ReplicaReport
@@ -64,7 +65,14 @@ class World:
         registry: Knows the models `A` and `B`, and others that a test adds to its `catalogue`.
     """
 
-    def __init__(self, clock: FakeClock | None = None, *, slice_s: float = 0.05, **settings: Any) -> None:
+    def __init__(
+        self,
+        clock: FakeClock | None = None,
+        *,
+        slice_s: float = 0.05,
+        pin_file: PinFile | None = None,
+        **settings: Any,
+    ) -> None:
         self.clock = clock or FakeClock()
         self.holder = HandHolder()
         self.catalogue = [A, B]
@@ -74,6 +82,7 @@ class World:
             LifecycleSettings(**settings),
             self.clock.utc,
             self._sleep,
+            pin_file=pin_file,
             monotonic_s=self.clock,
             slice_s=slice_s,
         )
