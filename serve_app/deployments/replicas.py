@@ -150,6 +150,7 @@ class PipelineReplica:
             BackgroundRecognizer(recognizers, at_once=at_once),
             self._decoders,
             chunks_in_flight=pipeline.chunks_in_flight,
+            together=at_once,
         )
         lease_s = settings.jobs.lease_s
         recorder = HandleRecorder(coordinator, lease_s=lease_s)

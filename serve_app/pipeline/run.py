@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 
 from serve_app.pipeline.hearing import Decoders, Hearing
@@ -21,6 +21,8 @@ from serve_app.transcript.types import (
 )
 
 
+FEWEST_IN_FLIGHT = 2  # of one transcription: the next chunk is cut while the last one is recognised
+
 class Pipeline(Transcriber):
     """
     The `Transcriber` that puts the parts together.
@@ -30,12 +32,18 @@ class Pipeline(Transcriber):
         decoders: Where media are decoded, a `DecoderPool`.
         chunks_in_flight: Chunk calls that one transcription keeps in flight.
     """
+        together: And all that run at the same time, each an equal share but two at least; None: as many as they like. What is
+            decoded far ahead of the recogniser takes memory, and processor time from whoever is waited for.
 
-    def __init__(self, recognizer: Recognizer, decoders: Decoders, *, chunks_in_flight: int = 16) -> None:
+    def __init__(
+        self, recognizer: Recognizer, decoders: Decoders, *, chunks_in_flight: int = 16, together: int | None = None
+    ) -> None:
         self._recognizer = recognizer
         self._decoders = decoders
         self._chunks_in_flight = chunks_in_flight
 
+        self._together = together
+        self._runs = 0
     async def run(
         self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
     ) -> AsyncGenerator[TranscriptEvent, None]:
@@ -53,10 +61,11 @@ class Pipeline(Transcriber):
             ModelError: As the recogniser's `recognize`.
         """
         hearing, summary = Hearing(self._decoders, media, options), Summary(options)
-        async with aclosing(self._recognized(hearing, options, known)) as results:
-            async for chunk, recognized in results:
-                summary.add(chunk, recognized)
-                yield _event(chunk, recognized, hearing.declared_s)
+        with self._counted():
+            async with aclosing(self._recognized(hearing, options, known)) as results:
+                async for chunk, recognized in results:
+                    summary.add(chunk, recognized)
+                    yield _event(chunk, recognized, hearing.declared_s)
         yield summary.finish(hearing.end, hearing.channels)
 
     def _recognized(
@@ -73,12 +82,27 @@ class Pipeline(Transcriber):
             return recognized
 
         def at_once() -> int:
-            return 1 if requests.needs_the_one_before else self._chunks_in_flight
+            return 1 if requests.needs_the_one_before else self._share
 
         return in_order(hearing.chunks(), recognize, at_once)
 
 
 def _event(chunk: Chunk, recognized: RecognizedChunk, declared_s: float | None) -> ChunkTranscribed:
+    @property
+    def _share(self) -> int:
+        """Chunk calls that each of those that run may keep in flight now."""
+        if self._together is None:
+            return self._chunks_in_flight
+        return min(self._chunks_in_flight, max(FEWEST_IN_FLIGHT, self._together // self._runs))
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._runs += 1
+        try:
+            yield
+        finally:
+            self._runs -= 1
+
     return ChunkTranscribed(
         index=chunk.index,
         channel=chunk.channel,

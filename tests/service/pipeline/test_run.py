@@ -153,6 +153,20 @@ async def test_no_more_chunks_are_in_flight_than_allowed(decoders: DecoderPool, 
     assert recognizer.most == 2
 
 
+async def test_all_that_run_share_the_chunks_that_may_be_in_flight_together(
+    decoders: DecoderPool, parts: InlineMedia
+) -> None:
+    recognizer = Controlled(lambda request: asyncio.ensure_future(recognizer.busy.wait()), expected=6)
+    pipeline = Pipeline(recognizer, decoders, chunks_in_flight=4, together=6)
+    await asyncio.gather(*(transcribe(pipeline, parts) for _ in range(3)))
+    three = recognizer.most
+    recognizer.most, recognizer.expected = 0, 4
+    recognizer.busy.clear()
+    await transcribe(pipeline, parts)
+
+    assert (three, recognizer.most) == (6, 4)
+
+
 async def test_the_first_chunk_goes_alone_to_tell_the_language(decoders: DecoderPool, parts: InlineMedia) -> None:
     recognizer = Controlled(lambda request: asyncio.ensure_future(asyncio.sleep(0)))
     await transcribe(Pipeline(recognizer, decoders), parts, DETECT)
