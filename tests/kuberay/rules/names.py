@@ -93,14 +93,11 @@ def secrets_come_from_secrets(m: Manifests) -> Iterator[str]:
 
 
 def secrets_reach_only_who_needs_them(m: Manifests) -> Iterator[str]:
-    """The hub's token the Job, all others the CPU pods."""
+    """The hub's token the Job, all others the CPU pods, and none a GPU pod."""
     for pods in m.pods():
-        used = [*_secrets_of(pods)]
-        allowed = {"rayscribe-hub"} if pods.where.startswith("Job") else {*prerequisites()} - {"rayscribe-hub"}
-        if pods.where not in ("cpu",) and not pods.where.startswith("Job"):
-            allowed = set()
-        for name in used:
-            if name not in allowed:
+        for name in _secrets_of(pods):
+            needed_by = "Job rayscribe-prefetch" if name == "rayscribe-hub" else "cpu"
+            if pods.where != needed_by:
                 yield f"pods of {pods.where} need no Secret {name}"
 
 
