@@ -50,9 +50,9 @@ def steers(header: bytes) -> bool:
 
 
 def proxy_middlewares() -> list[Middleware]:
-    """For `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`, called before the server starts; the first is the outermost."""
+    """For `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`, called before the server starts; Serve makes the last the outermost."""
     bound_connections()
-    return [
+    from_the_outermost = [
         Middleware(RequestIds),
         Middleware(AnswerHeaders),
         Middleware(HeadLimit),
@@ -61,3 +61,4 @@ def proxy_middlewares() -> list[Middleware]:
         Middleware(BodyLimit, max_bytes=upload_limit_bytes()),
         Middleware(GiveBackMemory),
     ]
+    return from_the_outermost[::-1]

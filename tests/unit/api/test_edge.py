@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-from starlette.types import Receive, Scope, Send
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
-from serve_app.api.edge import CleanHeaders, steers
+import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http import auto
+
+from serve_app.api.edge import CleanHeaders, proxy_middlewares, steers
 
 
 @pytest.mark.parametrize(
@@ -50,3 +54,51 @@ async def test_application_sees_the_request_id_that_the_answer_carries() -> None
     await CleanHeaders(application)(scope, None, None)  # type: ignore[arg-type]
 
     assert seen[0]["headers"] == [(b"x-request-id", b"ours")]
+
+
+@pytest.fixture
+def wrapped() -> Iterator[Callable[[Scope], Awaitable[tuple[list[Scope], list[Message]]]]]:
+    """As Serve wraps its own application: each middleware around the one before. Gives what that saw, and what was sent."""
+    before = auto.AutoHTTPProtocol
+
+    async def ask(scope: Scope) -> tuple[list[Scope], list[Message]]:
+        seen: list[Scope] = []
+        sent: list[Message] = []
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            seen.append(scope)
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        app: ASGIApp = application
+        for middleware in proxy_middlewares():
+            app = middleware.cls(app, *middleware.args, **middleware.kwargs)
+        await app(scope, None, send)  # type: ignore[arg-type]
+        return seen, sent
+
+    yield ask
+    auto.AutoHTTPProtocol = before
+
+
+async def test_serve_sees_the_id_that_the_answer_will_carry_and_no_insane_one(wrapped: Any) -> None:
+    (seen,), _ = await wrapped({"type": "http", "headers": [(b"x-request-id", b"x" * 300), (b"X-Session-Id", b"y")]})
+    headers = dict(seen["headers"])
+
+    assert headers == {b"x-request-id": seen["request_id"].encode()}
+    assert seen["request_id"].startswith("req_")
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [((b"content-length", b"9" * 15), 413), ((b"x-a", b"b" * 40_000), 431), ((b"content-encoding", b"gzip"), 415)],
+)
+async def test_refusals_of_the_proxy_carry_what_every_answer_does(
+    wrapped: Any, header: tuple[bytes, bytes], status: int
+) -> None:
+    seen, sent = await wrapped({"type": "http", "headers": [header]})
+    headers = dict(sent[0]["headers"])
+
+    assert (seen, sent[0]["status"]) == ([], status)
+    assert headers[b"x-request-id"].startswith(b"req_")
+    assert headers[b"x-content-type-options"] == b"nosniff"
