@@ -122,3 +122,19 @@ def test_each_key_of_a_job_is_documented() -> None:
     page = (DOCS / "http-api.md").read_text()
 
     assert [name for name in JobAnswer.model_fields if f"`{name}`" not in page and f'"{name}"' not in page] == []
+
+
+def _threats() -> list[str]:
+    rows = re.findall(
+        r"^\| (?!threat |---|attack ).*\|$", (DOCS / "security.md").read_text().split("## Measured")[0], re.M
+    )
+    assert len(rows) > 30
+    return rows
+
+
+@pytest.mark.parametrize("row", _threats(), ids=lambda row: row.split("|")[1].strip()[:40])
+def test_each_threat_names_tests_that_exist(row: str) -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", row.split("|")[3])
+
+    assert named
+    assert [test for file, test in named if f"def {test}(" not in (ROOT / "tests" / file).read_text()] == []

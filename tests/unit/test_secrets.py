@@ -5,19 +5,24 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from serve_app.cli.doctor import findings, report
+from serve_app.cli.settings_table import as_markdown, as_text
 from serve_app.errors import ConfigError
 from serve_app.settings import (
     HubSettings,
     JobSettings,
     WebhookSettings,
+    load_settings,
     read_database_url,
     read_hub_token,
     read_webhook_secret,
 )
 
+LOCAL = Path(__file__).resolve().parents[2] / "configs" / "local.yaml"
 URL = "postgresql://user:hidden@db/jobs"
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
@@ -112,3 +117,64 @@ def test_a_token_that_is_no_header_is_refused_without_showing_it(token: str) -> 
         read_hub_token(HubSettings(), {"HF_TOKEN": token})
 
     assert "hidden" not in refused.value.message
+
+
+SECRETS = {
+    "API_KEY": "sk-hidden, app:jobs:sk-hidden2",
+    "ADMIN_API_KEY": "sk-hidden3",
+    "HF_TOKEN": "hf_hidden",
+    "WEBHOOK_SECRET": "whsec_hidden",
+    "RAYSCRIBE_DATABASE_URL": URL,
+}
+
+
+def test_settings_hold_no_secret_because_ray_keeps_them_and_shows_them() -> None:
+    settings = load_settings({}, SECRETS)
+
+    assert "hidden" not in settings.model_dump_json() + repr(settings)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"auth": {"api_key": "hidden"}},
+        {"auth": {"api_keys": ["hidden"]}},
+        {"auth": "hidden"},
+        {"hub": {"token": "hidden"}},
+        {"webhooks": {"secret": "hidden"}},
+        {"jobs": {"database_url": URL}},
+    ],
+)
+def test_a_secret_in_the_config_file_is_refused_without_showing_it(args: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_settings(args, {})
+
+    assert "hidden" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_KEY", "app:job:sk-hidden"),
+        ("ADMIN_API_KEY", "a:b:sk-hidden"),
+        ("WEBHOOK_SECRET", "hidden"),
+        ("RAYSCRIBE_DATABASE_URL", "mysql://user:hidden@db/jobs"),
+    ],
+)
+def test_the_doctor_names_a_wrong_secret_and_does_not_show_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    found = [finding for finding in findings(LOCAL, deep=False) if finding.check == "settings"]
+    report(found, as_json=True)
+
+    printed = capsys.readouterr()
+    assert name in printed.out
+    assert "hidden" not in printed.out + printed.err
+
+
+def test_the_table_of_settings_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+
+    assert "hidden" not in as_markdown() + as_text()

@@ -183,6 +183,19 @@ async def test_signatures_are_what_the_receivers_library_accepts() -> None:
         Webhook(SECRET).verify(request.content + b" ", dict(request.headers))
 
 
+@pytest.mark.parametrize("off", [timedelta(minutes=-6), timedelta(minutes=6)])
+async def test_a_signature_is_not_accepted_later(off: timedelta) -> None:
+    """Who records a webhook and sends it again is refused by the receivers' library, which allows five minutes."""
+    clock = FakeClock((datetime.now(UTC) + off - datetime(2026, 1, 1, tzinfo=UTC)).total_seconds())
+    async with posting(secret=SECRET, clock=clock) as post:
+        await post.ended_job()
+        await post.deliver()
+
+    (request,) = post.heard
+    with pytest.raises(WebhookVerificationError, match="timestamp"):
+        Webhook(SECRET).verify(request.content, dict(request.headers))
+
+
 async def test_a_clock_that_was_set_back_signs_with_the_time_that_receivers_have() -> None:
     set_back = timedelta(hours=1)
     clock = FakeClock((datetime.now(UTC) + set_back - datetime(2026, 1, 1, tzinfo=UTC)).total_seconds())
