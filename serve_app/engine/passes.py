@@ -1,4 +1,4 @@
-"""Which decodings a chunk may need, and how many chunks may share one."""
+"""Which decodings a chunk may need, how many chunks may share one, and how long one waits for them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from serve_app.engine.decoding import PassKey, Utterance
 from serve_app.engine.features import FULL_WINDOW, window_for
 from serve_app.engine.models import LoadedModel
+from serve_app.settings import RecognizerSettings
 from serve_app.transcript.types import DecodingOptions
 
 FULL_BATCH_WINDOW = FULL_WINDOW // 2  # up to here a batch takes all the chunks that it may
+GPU_BATCH_WAIT_S = 0.003
 
 
 def largest_batch(max_batch_size: int, key: PassKey) -> int:
@@ -21,6 +23,13 @@ def largest_batch(max_batch_size: int, key: PassKey) -> int:
     fast as those of four.
     """
     return max(1, max_batch_size * FULL_BATCH_WINDOW**2 // max(key.window, FULL_BATCH_WINDOW) ** 2)
+
+
+def batch_wait_s(settings: RecognizerSettings, *, on_gpu: bool) -> float:
+    """What an idle recogniser waits, as the settings say or as suits the device."""
+    if settings.batch_wait_ms is not None:
+        return settings.batch_wait_ms / 1000
+    return GPU_BATCH_WAIT_S if on_gpu else 0.0
 
 
 def passes(

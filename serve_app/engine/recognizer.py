@@ -23,7 +23,7 @@ from serve_app.engine.measured import MeasuredBatches, count_chunk
 from serve_app.engine.memory import give_back_large_blocks
 from serve_app.engine.models import LoadedModel, is_out_of_memory
 from serve_app.engine.outcome import choose, recognized
-from serve_app.engine.passes import largest_batch, passes
+from serve_app.engine.passes import batch_wait_s, largest_batch, passes
 from serve_app.engine.prompts import prefix_tokens
 from serve_app.engine.right_of_way import RightOfWay, decode_in_turn
 from serve_app.errors import ModelNotFound, OutOfMemory, RecognizerUnavailable
@@ -113,7 +113,7 @@ class BatchingRecognizer:
             catalogue,
             ModelKeeper(load, settings.lifecycle, gpu=gpu, on_gpu=on_gpu, replica_id=replica_id, tally=tally),
             max_batch_size=recognizer.max_batch_size,
-            batch_wait_s=recognizer.batch_wait_ms / 1000,
+            batch_wait_s=batch_wait_s(recognizer, on_gpu=on_gpu),
             batches_at_once=batches_at_once,
             stuck_after_s=recognizer.stuck_after_s,
             tally=tally,

@@ -207,8 +207,9 @@ class RecognizerSettings(Replicas):
     idle."""
     max_batch_size: Annotated[int, Field(ge=1, le=64)] = 8
     """Chunks of up to 15 s recognised together; of 30 s, a quarter as many."""
-    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 3.0
-    """How long an idle replica waits for a batch to fill, in milliseconds."""
+    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] | None = None
+    """How long an idle replica waits for a batch to fill, in milliseconds. `null`: 3 on a GPU; not at all on a CPU, where chunks
+    take about as long together as apart."""
     stuck_after_s: Positive = 600.0
     """A replica with a batch that takes longer is replaced, and its chunks are recognised by another, in seconds. It is to be
     far above what the slowest batch takes."""

@@ -14,10 +14,10 @@ from serve_app.engine.decoding import PassKey
 from serve_app.engine.features import FULL_WINDOW, window_for
 from serve_app.engine.keeper import ModelKeeper
 from serve_app.engine.models import LoadedModel
-from serve_app.engine.passes import largest_batch
+from serve_app.engine.passes import batch_wait_s, largest_batch
 from serve_app.engine.recognizer import BatchingRecognizer
 from serve_app.errors import ModelNotFound, RecognizerUnavailable, UnsupportedLanguage
-from serve_app.settings import TINY_EN
+from serve_app.settings import TINY_EN, RecognizerSettings
 from serve_app.telemetry.tally import Tally
 from serve_app.transcript.types import ChunkRequest, DecodingOptions, Samples, WarningCode
 
@@ -211,6 +211,17 @@ async def test_unknown_models_and_languages_are_refused(recognizer: BatchingReco
         await recognizer.recognize(ChunkRequest(samples(), DecodingOptions("huge")))
     with pytest.raises(UnsupportedLanguage):
         await recognizer.recognize(request(language="de"))
+
+
+@pytest.mark.parametrize(
+    ("said_ms", "on_gpu", "waits_s"), [(None, False, 0.0), (None, True, 0.003), (20.0, False, 0.02), (0.0, True, 0.0)]
+)
+def test_an_idle_recogniser_waits_for_a_batch_to_fill_where_that_saves_something(
+    said_ms: float | None, on_gpu: bool, waits_s: float
+) -> None:
+    settings = RecognizerSettings(min_replicas=1, max_replicas=1, batch_wait_ms=said_ms)
+
+    assert batch_wait_s(settings, on_gpu=on_gpu) == waits_s
 
 
 @pytest.mark.parametrize(("window", "most"), [(500, 8), (1500, 8), (2000, 4), (2500, 2), (3000, 2)])
