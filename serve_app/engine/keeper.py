@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from serve_app.engine.alarm import Alarm
+from serve_app.engine.caller import Caller
 from serve_app.engine.meter import Meter
 from serve_app.engine.models import LoadedModel, Loader, is_device_fault
 from serve_app.engine.porter import Porter
@@ -22,7 +23,6 @@ from serve_app.engine.weights import Weights
 from serve_app.errors import (
     InsufficientMemory,
     OutOfMemory,
-    RayscribeError,
     RecognizerLeaving,
     RecognizerUnavailable,
 )
@@ -39,16 +39,6 @@ MOST_TRIES = 3
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(slots=True, eq=False)
-class _Caller:
-    """Who asked for a model: waits for it until `model` is set, and has it then."""
-
-    ticket: Ticket
-    model: asyncio.Future[LoadedModel]
-    task: asyncio.Task[Any] | None
-    revoked: RayscribeError | None = None
 
 
 class ModelKeeper:
@@ -103,10 +93,8 @@ class ModelKeeper:
         )
         self._now = now
         self._utc = utc
-        self._sleep = sleep
-        self._callers: dict[Ticket, _Caller] = {}
-        self._alarm: asyncio.Task[None] | None = None
-        self._alarm_at: float | None = None
+        self._callers: dict[Ticket, Caller] = {}
+        self._alarm = Alarm(self._turn, now, sleep)
         self._is_closed = False
 
     @property
@@ -240,8 +228,7 @@ class ModelKeeper:
         """Send away all who wait, and free the models; what loads still is dropped when it has ended."""
         if self._is_closed:
             return
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._alarm.stop()
         self._residents.stop(self._now())
         self._turn()
         self._is_closed = True
@@ -251,19 +238,15 @@ class ModelKeeper:
     @asynccontextmanager
     async def _asking(
         self, model_id: str, cause: Reason, began_at: datetime | None, *, holds: bool = False
-    ) -> AsyncIterator[_Caller]:
+    ) -> AsyncIterator[Caller]:
         if self._is_closed or self.must_recycle:
             raise RecognizerLeaving("This process of the recogniser is stopping, or is to be replaced.")
         ticket = self._residents.ask(model_id, self._now(), began_at or self._utc(), cause=cause, holds=holds)
-        caller = _Caller(ticket, asyncio.get_running_loop().create_future(), asyncio.current_task())
-        self._callers[ticket] = caller
+        caller = self._callers[ticket] = Caller(ticket)
         self._turn()
         try:
-            yield caller
-        except asyncio.CancelledError:
-            if caller.revoked is None or _is_cancelled_besides(caller.task):
-                raise
-            raise caller.revoked from None
+            with caller.told_why():
+                yield caller
         finally:
             del self._callers[ticket]
             self._residents.leave(ticket, self._now())
@@ -278,40 +261,16 @@ class ModelKeeper:
             self._carry_out(action)
         self._reports.add(self._residents.take_changes())
         self._reports.stirred.set()
-        self._set_alarm(self._residents.due(now))  # by the same reading: an instant in between two would be nobody's
+        self._alarm.set(self._residents.due(now))  # by the same reading: an instant in between two would be nobody's
 
     def _carry_out(self, action: Action) -> None:
         match action:
             case Grant(ticket):
-                model = self._callers[ticket].model
-                if not model.done():  # its caller was cancelled, and will leave
-                    model.set_result(self._weights[ticket.model_id])
+                self._callers[ticket].give(self._weights[ticket.model_id])
             case Refuse(ticket, error):
-                self._refuse(self._callers[ticket], error)
+                self._callers[ticket].refuse(error)
             case _:
                 self._porter.start(action)
-
-    def _refuse(self, caller: _Caller, error: RayscribeError) -> None:
-        if not caller.model.done():
-            caller.model.set_exception(error)
-        elif caller.task is not None:
-            caller.revoked = error
-            caller.task.cancel()
-
-    def _set_alarm(self, due: float | None) -> None:
-        # One that rings too early only sets the next.
-        if due is None or (self._alarm_at is not None and self._alarm_at <= due):
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at = due
-        # A context of its own: Serve cancels whatever was started in the context of a call that is cancelled.
-        self._alarm = asyncio.create_task(self._ring(due), context=contextvars.Context())
-
-    async def _ring(self, due: float) -> None:
-        await self._sleep(max(0.0, due - self._now()))
-        self._alarm, self._alarm_at = None, None
-        self._turn()
 
 
 def _too_large(model_id: str, error: OutOfMemory) -> InsufficientMemory:
@@ -319,11 +278,6 @@ def _too_large(model_id: str, error: OutOfMemory) -> InsufficientMemory:
         f"{model_id} ran out of memory with one chunk, {MOST_TRIES} times: ask for a smaller beam_size, or for a smaller model."
         f" ({error.message})"
     )
-
-
-def _is_cancelled_besides(task: asyncio.Task[Any] | None) -> bool:
-    """Whether somebody else cancelled a task too, that we have cancelled."""
-    return task is not None and task.uncancel() > 0
 
 
 async def _enter(context: AbstractAsyncContextManager[None]) -> None:

@@ -11,10 +11,11 @@ import math
 from collections.abc import Iterator
 from datetime import datetime
 
+from serve_app.engine.orders import Orders
 from serve_app.engine.resident import DRAIN_QUIET_S, Action, Drain, Phase, Resident, Ticket
 from serve_app.engine.roster import Change, Roster
 from serve_app.engine.wishes import Wishes
-from serve_app.errors import ModelNotReady, RayscribeError, RecognizerLeaving
+from serve_app.errors import RayscribeError, RecognizerLeaving
 from serve_app.models.types import GpuMemory, ModelState, PlacementChoice, Reason, UnloadOrder
 from serve_app.settings.lifecycle import LifecycleSettings
 
@@ -31,6 +32,7 @@ class Residents:
     def __init__(self, settings: LifecycleSettings, *, on_gpu: bool) -> None:
         self._roster = Roster(settings, on_gpu=on_gpu)
         self._wishes = Wishes(self._roster)
+        self._orders = Orders(self._roster)
 
     def change_rules(self, settings: LifecycleSettings) -> None:
         """From now on, also for what is idle already."""
@@ -62,9 +64,7 @@ class Residents:
         resident = self._roster.enter(model_id, now)
         if not resident.is_wished:
             resident.cause = cause
-        if self._comes_too_late(ticket, resident):
-            self._roster.refuse(resident, _unloaded(model_id), [ticket])
-        else:
+        if self._orders.admit(ticket, resident):
             resident.wish(ticket)
         return ticket
 
@@ -96,19 +96,7 @@ class Residents:
         again. By force, all that had begun get ModelNotReady, also if they come only now, and it is freed when the batches
         that run have ended.
         """
-        self._roster.remember(order)
-        resident = self._roster.get(order.model_id)
-        if resident is None:
-            return
-        known = [*resident.waiters, *resident.leases]
-        late = [ticket for ticket in known if self._comes_too_late(ticket, resident)]
-        self._roster.refuse(resident, _unloaded(order.model_id), late)
-        if resident.is_wished_anew:  # the order came later than what was asked for after it
-            return
-        resident.holds.clear()
-        resident.wanted, resident.retry_at, resident.has_failed, resident.failure = False, None, False, None
-        self._begin_unload(resident, now, force=order.force)
-        self._roster.show(resident, Reason.UNLOAD, now)
+        self._orders.carry_out(order, now)
 
     def weighed(self, model_id: str, need_bytes: int, now: float) -> None:
         """A Weigh has ended."""
@@ -143,8 +131,7 @@ class Residents:
             resident.before_bytes, resident.loaded_bytes = before_bytes, loaded_bytes
         if need_bytes is not None:
             resident.need_bytes = need_bytes
-        if resident.drain is None and not resident.is_wished_anew:
-            self._roster.drain(resident, Drain.AFTER_TRANSCRIPTIONS, Reason.UNLOAD, now)
+        self._orders.loaded(resident, now)
         self._roster.show(resident, Reason.LOADED, now)
 
     def failed(self, model_id: str, error: RayscribeError, now: float) -> None:
@@ -268,30 +255,3 @@ class Residents:
             self._roster.free(resident, Reason.IDLE, now)
         elif self._roster.parks_at(resident) <= now:
             self._roster.park(resident)
-
-    def _comes_too_late(self, ticket: Ticket, resident: Resident) -> bool:
-        """Whether a ticket gets a model no more that is to be unloaded."""
-        if resident.order is None or not resident.is_late(ticket):
-            return False
-        return ticket.holds or resident.order.force or resident.retry_at is not None
-
-    def _begin_unload(self, resident: Resident, now: float, *, force: bool) -> None:
-        match resident.phase:
-            case Phase.ABSENT | Phase.WEIGHING:
-                return
-            case Phase.FREEING:
-                resident.leaves_for = Reason.UNLOAD
-            case Phase.PARKED:
-                self._roster.free(resident, Reason.UNLOAD, now)
-            case Phase.READY if not resident.in_use:
-                self._roster.free(resident, Reason.UNLOAD, now)
-            case Phase.READY if not force and resident.drain is not Drain.AFTER_CHUNKS:
-                self._roster.drain(resident, Drain.AFTER_TRANSCRIPTIONS, Reason.UNLOAD, now)
-            case Phase.LOADING if resident.waiters:
-                self._roster.drain(resident, Drain.AFTER_TRANSCRIPTIONS, Reason.UNLOAD, now)
-            case _:
-                self._roster.drain(resident, Drain.AFTER_CHUNKS, Reason.UNLOAD, now)
-
-
-def _unloaded(model_id: str) -> ModelNotReady:
-    return ModelNotReady(f"{model_id} was unloaded while this used it or waited for it: ask again to load it.")
