@@ -60,7 +60,7 @@ offline-test: $(VENV)/.dev
 # The locks hold names, versions and hashes for Python 3.11 to 3.13, and no address.
 lock:
 	$(COMPILE) pyproject.toml --extra build -o requirements.txt
-	$(COMPILE) pyproject.toml --extra build --extra dev --extra postgres --extra s3 -c requirements.txt \
+	$(COMPILE) pyproject.toml --extra build --extra dev --extra postgres --extra s3 --extra otlp -c requirements.txt \
 	  -o requirements-dev.txt
 	printf 'asyncpg\nobstore\n' | $(COMPILE) --no-emit-package typing-extensions \
 	  -c requirements-dev.txt - -o requirements-image.txt
