@@ -43,7 +43,8 @@ class RateLimiter:
     """
     A bucket of requests for each client, which fills evenly: a minute's worth at once, and then one every so often.
 
-    Kept as the time when the bucket is full again (the generic cell rate algorithm, ITU-T I.371), one number a client.
+    Kept as the time when the bucket is full again (the generic cell rate algorithm, ITU-T I.371), one number a client. The
+    library `limits` has buckets in a Redis, and windows, by a wall clock of its own; this is all that is needed of one.
 
     Args:
         per_minute: 0 = no limit.
@@ -54,6 +55,10 @@ class RateLimiter:
         self._limit = per_minute
         self._clock = clock
         self._full_at_s: dict[str, float] = {}
+
+    def resize(self, *, per_minute: int) -> None:
+        """From now on; what was taken counts as the same part of the new limit."""
+        self._limit = per_minute
 
     def take(self, client: str) -> Allowance | None:
         """One request, or what is lacking to it; None where there is no limit."""

@@ -372,6 +372,7 @@ class GatewayReplica:
         configure_logging(settings)
         limits = settings.limits
         self._app.state.limiter.resize(max_requests=limits.max_requests, max_per_key=limits.max_requests_per_key)
+        self._app.state.rates.resize(per_minute=limits.requests_per_minute_per_key)
 
     def drain(self) -> int:
         """Refuse new requests; gives how many are still in progress."""

@@ -11,7 +11,14 @@ from serve_app.errors import ConfigError
 from serve_app.settings.tree import Settings
 
 LIVE: Mapping[str, frozenset[str]] = {
-    "Gateway": frozenset({"log_level", "limits.max_requests", "limits.max_requests_per_key"}),
+    "Gateway": frozenset(
+        {
+            "log_level",
+            "limits.max_requests",
+            "limits.max_requests_per_key",
+            "limits.requests_per_minute_per_key",
+        }
+    ),
     "Pipeline": frozenset({"log_level"}),
     "Coordinator": frozenset({"log_level"}),
     "Recognizer": frozenset({"log_level", "lifecycle.park_after_s", "lifecycle.unload_after_s"}),

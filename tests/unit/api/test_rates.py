@@ -66,6 +66,14 @@ def test_what_is_left_counts_down_and_comes_back(clock: FakeClock) -> None:
     assert left == [(2, 20), (1, 40), (0, 60), (0, 60)]
 
 
+def test_limit_that_changes_holds_at_once(clock: FakeClock) -> None:
+    limiter = RateLimiter(per_minute=0, clock=clock)
+    unlimited = waits(limiter, 100)
+    limiter.resize(per_minute=2)
+
+    assert (unlimited, waits(limiter, 3)) == ([], [0, 0, 30])
+
+
 def test_without_a_limit_or_a_key_nothing_is_counted(clock: FakeClock) -> None:
     assert RateLimiter(per_minute=0, clock=clock).take("a") is None
     assert RateLimiter(per_minute=1, clock=clock).take("") is None

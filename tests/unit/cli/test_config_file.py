@@ -45,8 +45,8 @@ def test_shipped_config_is_valid(path: Path) -> None:
         (deployments({"name": "Gateway", "user_config": 3}), "deployments[0].user_config must be a mapping"),
         (
             deployments({"name": "Gateway", "user_config": {"http": {"port": 1}}}),
-            "user_config of Gateway: http.port is none of limits.max_requests, limits.max_requests_per_key, log_level;"
-            " what else there is belongs in args",
+            "user_config of Gateway: http.port is none of limits.max_requests, limits.max_requests_per_key,"
+            " limits.requests_per_minute_per_key, log_level; what else there is belongs in args",
         ),
         (
             deployments({"name": "Recognizer", "user_config": {"lifecycle": {"unload_after_s": -5}}}),
