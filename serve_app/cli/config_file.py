@@ -19,7 +19,7 @@ from serve_app.settings import LIVE, Settings, load_settings, with_user_config
 
 BUILDER = "serve_app.app:build_app"
 # What is applied here; Serve knows more, and what would have no effect is refused.
-TOP = ("proxy_location", "http_options", "logging_config", "applications")
+TOP = ("proxy_location", "http_options", "logging_config", "tracing_config", "applications")
 APPLICATION = ("name", "route_prefix", "import_path", "args", "deployments")
 DEPLOYMENT = ("name", "user_config")
 HTTP = ("host", "port", "root_path", "request_timeout_s", "keep_alive_timeout_s", "ssl_keyfile", "ssl_certfile")
@@ -33,6 +33,7 @@ class ConfigFile:
     args: Mapping[str, Any]  # as `build_app` takes them; host and port are the effective ones
     http_options: Mapping[str, Any]
     logging_config: Mapping[str, Any]
+    tracing_config: Mapping[str, Any]
     proxy_location: str
     name: str
     route_prefix: str
@@ -73,6 +74,7 @@ def _checked(tree: Mapping[str, Any]) -> ConfigFile:
         args={**args, "http": settings.http.model_dump()},
         http_options={**http, "host": settings.http.host, "port": settings.http.port},
         logging_config=_mapping(tree.get("logging_config") or {}, "logging_config"),
+        tracing_config=_mapping(tree.get("tracing_config") or {}, "tracing_config"),
         proxy_location=tree.get("proxy_location", "HeadOnly"),
         name=application.get("name", "rayscribe"),
         route_prefix=application.get("route_prefix", "/"),

@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import ApplicationStatus, LoggingConfig
+from ray.serve.schema import ApplicationStatus, LoggingConfig, TracingConfig
 
 from serve_app.app import COORDINATOR_CPUS, bound
 from serve_app.cli.config_file import ConfigFile
@@ -101,6 +101,7 @@ def deploy(config: ConfigFile) -> DeploymentHandle[Any]:
     check_room(config.settings, ray.cluster_resources())
     try:
         logging_config = LoggingConfig(**{"encoding": config.settings.log_format.upper(), **config.logging_config})
+        tracing_config = TracingConfig(**config.tracing_config) if config.tracing_config else None
         http_options = HTTPOptions(**config.http_options)
         location = ProxyLocation(config.proxy_location)
         target = serve.RunTarget(
@@ -111,7 +112,12 @@ def deploy(config: ConfigFile) -> DeploymentHandle[Any]:
         )
     except ValueError as error:
         raise ConfigError(f"Serve refuses the config: {' '.join(str(error).split())}") from error
-    serve.start(proxy_location=location, http_options=http_options, logging_config=logging_config)
+    serve.start(
+        proxy_location=location,
+        http_options=http_options,
+        logging_config=logging_config,
+        tracing_config=tracing_config,
+    )
     return serve.run_many([target], wait_for_applications_running=False)[0]
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from serve_app.engine.decoding import Decoding, PassKey, Utterance
 from serve_app.telemetry.metrics import BATCH_FILL, BATCH_SECONDS, BATCH_SIZE, CHUNKS, FALLBACKS, RECOGNIZED_SECONDS
 from serve_app.telemetry.tally import Tally
+from serve_app.telemetry.tracing import span
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class MeasuredBatches:
         model_id = key.model.engine.model_id
         self._tally.observe(BATCH_SIZE, len(batch), model_id)
         self._tally.observe(BATCH_FILL, len(batch) / self._largest(key), model_id)
-        with self._timed(model_id):
+        with self._timed(model_id), _traced(key, batch):
             return await self._decode(key, batch)
 
     @contextmanager
@@ -61,6 +62,17 @@ class MeasuredBatches:
         finally:
             del self._began_s[number]
             self._tally.observe(BATCH_SECONDS, self._now() - began_s, model_id)
+
+
+def _traced(key: PassKey, batch: Sequence[Utterance]) -> AbstractContextManager[object]:
+    """In the trace of one of the batch's chunks: those of its companions show only that they waited."""
+    return span(
+        "batch",
+        model=key.model.engine.model_id,
+        chunks=len(batch),
+        window=key.window,
+        temperature=key.temperature,
+    )
 
 
 def count_chunk(tally: Tally, model_id: str, utterance: Utterance, attempts: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol
@@ -12,6 +13,7 @@ import numpy as np
 from serve_app.pipeline.chunks import Chunker
 from serve_app.pipeline.records import EndOfSound, StartOfSound
 from serve_app.pipeline.speech import SpeechDetector
+from serve_app.telemetry.tracing import stream_span
 from serve_app.transcript.protocols import MediaReference
 from serve_app.transcript.render import no_diarizer
 from serve_app.transcript.types import Channels, Chunk, Samples, SpeechOptions, TranscriptionOptions
@@ -41,6 +43,7 @@ class Hearing:
         self._options = options
         self._ears: list[_Ear] = []
         self.declared_s: float | None = None
+        self._listened_s = 0.0
         self.end = EndOfSound(0.0)
 
     @property
@@ -55,6 +58,14 @@ class Hearing:
             MediaError: As `DecoderPool.decode`.
             InvalidRequest: The file has one channel, and the options need several.
         """
+        with stream_span("decode") as decoding, stream_span("vad") as detecting:
+            async with aclosing(self._chunks()) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            decoding.set_attribute("audio_seconds", self.end.duration_s)
+            detecting.set_attribute("busy_seconds", self._listened_s)
+
+    async def _chunks(self) -> AsyncGenerator[Chunk, None]:
         async with aclosing(self._decoders.decode(self._media, self._options.channels)) as blocks:
             async for block in blocks:
                 if isinstance(block, StartOfSound):
@@ -70,6 +81,13 @@ class Hearing:
         self._ears = [_Ear(self._options.speech, channel) for channel in range(start.channels)]
 
     def _listen(self, block: Samples | EndOfSound) -> list[Chunk]:
+        began_s = time.monotonic()
+        try:
+            return self._heard(block)
+        finally:
+            self._listened_s += time.monotonic() - began_s
+
+    def _heard(self, block: Samples | EndOfSound) -> list[Chunk]:
         if isinstance(block, EndOfSound):
             self.end = block
             chunks = [chunk for ear in self._ears for chunk in ear.finish()]

@@ -11,6 +11,7 @@ from serve_app.pipeline.in_order import in_order
 from serve_app.pipeline.requests import RequestMaker
 from serve_app.pipeline.stitch import stitch
 from serve_app.pipeline.summary import Summary
+from serve_app.telemetry.tracing import span
 from serve_app.transcript.protocols import MediaReference, Recognizer, Transcriber
 from serve_app.transcript.types import (
     Chunk,
@@ -20,8 +21,8 @@ from serve_app.transcript.types import (
     TranscriptionOptions,
 )
 
-
 FEWEST_IN_FLIGHT = 2  # of one transcription: the next chunk is cut while the last one is recognised
+
 
 class Pipeline(Transcriber):
     """
@@ -31,9 +32,9 @@ class Pipeline(Transcriber):
         recognizer: Where chunks are recognised.
         decoders: Where media are decoded, a `DecoderPool`.
         chunks_in_flight: Chunk calls that one transcription keeps in flight.
-    """
         together: And all that run at the same time, each an equal share but two at least; None: as many as they like. What is
             decoded far ahead of the recogniser takes memory, and processor time from whoever is waited for.
+    """
 
     def __init__(
         self, recognizer: Recognizer, decoders: Decoders, *, chunks_in_flight: int = 16, together: int | None = None
@@ -41,9 +42,9 @@ class Pipeline(Transcriber):
         self._recognizer = recognizer
         self._decoders = decoders
         self._chunks_in_flight = chunks_in_flight
-
         self._together = together
         self._runs = 0
+
     async def run(
         self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
     ) -> AsyncGenerator[TranscriptEvent, None]:
@@ -77,7 +78,8 @@ class Pipeline(Transcriber):
         async def recognize(chunk: Chunk) -> RecognizedChunk:
             recognized = heard.get((chunk.channel, chunk.index))
             if recognized is None:
-                recognized = await self._recognizer.recognize(requests.request(chunk))
+                with span("chunk", index=chunk.index, channel=chunk.channel, seconds=chunk.duration_s):
+                    recognized = await self._recognizer.recognize(requests.request(chunk))
             requests.learn(chunk, recognized)
             return recognized
 
@@ -86,8 +88,6 @@ class Pipeline(Transcriber):
 
         return in_order(hearing.chunks(), recognize, at_once)
 
-
-def _event(chunk: Chunk, recognized: RecognizedChunk, declared_s: float | None) -> ChunkTranscribed:
     @property
     def _share(self) -> int:
         """Chunk calls that each of those that run may keep in flight now."""
@@ -103,6 +103,8 @@ def _event(chunk: Chunk, recognized: RecognizedChunk, declared_s: float | None) 
         finally:
             self._runs -= 1
 
+
+def _event(chunk: Chunk, recognized: RecognizedChunk, declared_s: float | None) -> ChunkTranscribed:
     return ChunkTranscribed(
         index=chunk.index,
         channel=chunk.channel,

@@ -88,3 +88,11 @@ def test_port_of_the_environment_wins_over_the_files(tmp_path: Path, monkeypatch
 
     assert config.http_options["port"] == 9000
     assert config.args["http"]["port"] == 9000
+
+
+def test_traces_are_asked_for_as_serve_does(tmp_path: Path) -> None:
+    tracing = {"enabled": True, "sampling_ratio": 0.5}
+
+    config = read_config(write(tmp_path, {"tracing_config": tracing, "applications": [APPLICATION]}))
+
+    assert config.tracing_config == tracing

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from serve_app.telemetry.context import job_id, request_id, working_on
 from serve_app.telemetry.logs import as_json_line
 
 logger = logging.getLogger("serve_app.tests")
+
+OPERATIONS = Path(__file__).resolve().parents[3] / "docs" / "operations.md"
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +49,17 @@ def test_a_json_line_says_who_logs_and_for_whom(capsys: pytest.CaptureFixture[st
         "request_id": "req_1",
         "job_id": "j-1",
     }
+
+
+def test_each_field_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", "json", Origin("Pipeline", "r1"))
+    with working_on(request_id="req_1", job_id="j-1"):
+        logger.warning("so", exc_info=KeyError())
+    _, _, page = OPERATIONS.read_text().partition("## Logs")
+    fields = [*logged(capsys)[0], *json.loads(as_json_line("x", "ray", process="p"))]
+
+    assert len(fields) > 8
+    assert [field for field in fields if f"`{field}`" not in page.partition("\n## ")[0]] == []
 
 
 def test_what_is_not_known_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
