@@ -15,15 +15,7 @@ from typing import Protocol
 from serve_app.errors import RayscribeError
 from serve_app.lifecycle.overview import Wish
 from serve_app.models.protocols import ModelReporter, Models
-from serve_app.models.types import (
-    SERVING,
-    ModelOverview,
-    ModelSnapshot,
-    ModelState,
-    Reason,
-    ReplicaReport,
-    UnloadOrder,
-)
+from serve_app.models.types import SERVING, ModelOverview, ModelSnapshot, ModelState, Reason, ReplicaReport, UnloadOrder
 
 logger = logging.getLogger(__name__)
 
