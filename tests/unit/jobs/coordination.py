@@ -18,6 +18,7 @@ from serve_app.jobs.retention import Retention
 from serve_app.jobs.runner import AttemptRunner
 from serve_app.jobs.service import JobService
 from serve_app.settings import JobSettings
+from serve_app.telemetry.tally import Tally
 from serve_app.testing import SENTENCES, FakeClock, FakeTranscriber, InMemoryMediaStore, at_once, silent_wav
 from serve_app.testing.jobs import InMemoryJobStore
 from serve_app.transcript.protocols import StoredMedia
@@ -65,7 +66,8 @@ class House:
         self.settings = JobSettings(**settings)
         self.lacking: dict[str, WaitingFor] = {}  # by model: what its chunks wait for
         self.hub = Hub()
-        self.dispatcher = Dispatcher(self.store, self.hub, self.settings, self.clock.utc)
+        self.tally = Tally()
+        self.dispatcher = Dispatcher(self.store, self.hub, self.settings, self.clock.utc, tally=self.tally)
         self.forecast = Forecast(self.clock.utc, self.settings.max_running)
         self.retention = Retention(self.store, self.media, self.hub, self.settings, self.clock.utc)
         self.service = JobService(
@@ -80,6 +82,7 @@ class House:
             slice_s=slice_s,
             poll_s=poll_s,
             waiting_for=self.lacking.get,
+            tally=self.tally,
         )
         self.transcriber = FakeTranscriber(sentences, before_chunk=before_chunk, read=self.media.read)
         self.runner = AttemptRunner(self.transcriber, self.service, NoFetcher(), heartbeat_s=1, sleep=never)

@@ -20,6 +20,7 @@ from serve_app.jobs.hub import Hub
 from serve_app.jobs.job import Announcement, Delivery, DeliveryStatus, NewJob, News
 from serve_app.jobs.webhooks import MOST_NEW, Deliverer, Outcome, attempted
 from serve_app.settings import WebhookSettings
+from serve_app.telemetry.tally import Tally
 from serve_app.testing import FakeClock, InMemoryJobStore
 from tests.unit.jobs.coordination import settled
 from tests.unit.jobs.examples import MEDIA, NOON, OPTIONS
@@ -60,6 +61,7 @@ class Post:
     def __post_init__(self) -> None:
         self.store = InMemoryJobStore(self.clock.utc)
         self.client = httpx.AsyncClient(transport=httpx.MockTransport(self._receive))
+        self.tally = Tally()
         self.deliverer = self.another()
         self.epoch = 0
         self.awake = asyncio.Event()
@@ -72,6 +74,7 @@ class Post:
             secret=self.secret,
             settings=self.settings,
             clock=self.clock.utc,
+            tally=self.tally,
             wall=lambda: self.clock.utc() - self.set_back,
             sleep=self._sleep,
         )
@@ -500,3 +503,17 @@ async def test_deliveries_go_on_until_another_coordinator_takes_over() -> None:
 
 async def delivered(post: Post, job_id: str) -> bool:
     return (await post.delivery_of(job_id)).status is DeliveryStatus.DELIVERED
+
+
+async def test_attempts_are_counted_by_what_became_of_them() -> None:
+    async with posting(statuses=[503, 200, 410]) as post:
+        await post.ended_job()
+        await post.deliver()
+        post.clock.advance(1)
+        await post.deliver()
+        await post.ended_job()
+        await post.deliver()
+
+    assert post.tally.take() == {
+        ("rayscribe_webhook_attempts_total", (outcome,)): (1.0,) for outcome in ("retried", "delivered", "exhausted")
+    }
