@@ -26,6 +26,7 @@ RAY = str(Path(sys.executable).with_name("ray"))
 START_S = 120
 RUNNING_S = 180
 OBJECT_STORE_BYTES = 100_000_000
+TOKEN = "of-this-test-" + "x" * 27  # Ray wants it long
 
 
 @dataclass
@@ -41,20 +42,6 @@ class Node:
         self.process.send_signal(signal.SIGTERM)
 
     @property
-    def replicas(self) -> dict[str, set[str]]:
-        """Deployment → ids of its running replicas."""
-        return {
-            name: {replica["replica_id"] for replica in deployment["replicas"] if replica["state"] == "RUNNING"}
-            for name, deployment in self.application()["deployments"].items()
-        }
-
-    def user_configs(self) -> dict[str, Any]:
-        """Deployment → what it may be told while it runs."""
-        return {
-            name: deployment["deployment_config"].get("user_config")
-            for name, deployment in self.application()["deployments"].items()
-        }
-
     def alive(self) -> bool:
         return self.process.poll() is None
 
@@ -116,30 +103,43 @@ class RayCluster:
 
     def deploy(self, config: Mapping[str, Any]) -> None:
         """The call with which KubeRay hands over `serveConfigV2`."""
-        answer = httpx.put(f"{self.dashboard}/api/serve/applications/", json=config, timeout=60, trust_env=False)
-        assert answer.status_code == httpx.codes.OK, answer.text
+        self.ask("PUT", "/api/serve/applications/", json=config)
 
     def application(self) -> dict[str, Any]:
         """The state of the one application, as KubeRay reads it."""
-        answer = httpx.get(f"{self.dashboard}/api/serve/applications/", timeout=60, trust_env=False)
-        (found,) = answer.json()["applications"].values()
+        (found,) = self.ask("GET", "/api/serve/applications/").json()["applications"].values()
         return dict(found)
 
     def wait_until_running(self) -> None:
         poll(lambda: _is_running(self.application()), deadline_s=RUNNING_S, every_s=0.5)
 
-    def places(self) -> dict[str, set[str]]:
-        """Deployment → nodes that its running replicas are on."""
+    def running(self, what: str) -> dict[str, set[str]]:
+        """Deployment → `replica_id` or `node_id` of its running replicas."""
         return {
-            name: {replica["node_id"] for replica in deployment["replicas"] if replica["state"] == "RUNNING"}
+            name: {replica[what] for replica in deployment["replicas"] if replica["state"] == "RUNNING"}
+            for name, deployment in self.application()["deployments"].items()
+        }
+
+    def user_configs(self) -> dict[str, Any]:
+        """Deployment → what it may be told while it runs."""
+        return {
+            name: deployment["deployment_config"].get("user_config")
             for name, deployment in self.application()["deployments"].items()
         }
 
     def alive(self) -> list[dict[str, Any]]:
         """The nodes that Ray knows, with what they have."""
-        answer = httpx.get(f"{self.dashboard}/api/v0/nodes", params={"detail": "1"}, timeout=60, trust_env=False)
-        nodes = answer.json()["data"]["result"]["result"]
+        nodes = self.ask("GET", "/api/v0/nodes", params={"detail": "1"}).json()["data"]["result"]["result"]
         return [node for node in nodes if node["state"] == "ALIVE"]
+
+    def ask(self, method: str, path: str, *, token: str = TOKEN, **request: Any) -> httpx.Response:
+        """
+        Raises:
+            httpx.HTTPStatusError: Ray refuses; the log has its answer.
+        """
+        headers = {"Authorization": f"Bearer {token}"}
+        url = f"{self.dashboard}{path}"
+        return httpx.request(method, url, headers=headers, timeout=60, trust_env=False, **request).raise_for_status()
 
     def close(self) -> None:
         family = [*_of_folder(self.folder), *(child for node in self.nodes for child in _family(node))]
@@ -188,11 +188,13 @@ def ray_cluster(**env: str) -> Iterator[RayCluster]:
         worker_http_port = free_port()
         variables = {
             **os.environ,
-            "HOME": folder,  # a token of Ray's that lies in the real one would be asked of everybody
+            "HOME": folder,  # Ray leaves files there
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
             "RAY_TMPDIR": folder,
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "token",  # as KubeRay sets it for `authOptions`
+            "RAY_AUTH_TOKEN": TOKEN,
             "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.api.edge:proxy_middlewares",
             # All nodes are one machine here, and their proxies would share a port.
             "RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(worker_http_port),

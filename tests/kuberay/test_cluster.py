@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from serve_app.settings import TINY_EN
@@ -42,18 +43,20 @@ def test_worker_is_ready_with_a_replica_and_not_before_nor_while_it_drains() -> 
         cluster.start_head()
         worker = start_group(cluster, manifests, "cpu")
         without_replica = is_ready(cluster, worker)
+        with pytest.raises(httpx.HTTPStatusError, match="401"):
+            cluster.ask("GET", "/api/serve/applications/", token="of somebody else")
         config = config_on_this_machine(manifests, cluster)
         cluster.deploy(config)
         cluster.wait_until_running()
         poll(lambda: is_ready(cluster, worker) or None, deadline_s=30)
         answer = transcribe(cluster)
-        replicas = cluster.replicas()
+        replicas = cluster.running("replica_id")
         live = {name: {"log_level": "WARNING"} for name in replicas}
         config["applications"][0]["deployments"] = [{"name": n, "user_config": told} for n, told in live.items()]
         cluster.deploy(config)
         poll(lambda: True if cluster.user_configs() == live else None, deadline_s=30)
         cluster.wait_until_running()
-        replicas_later = cluster.replicas()
+        replicas_later = cluster.running("replica_id")
         worker.terminate()
         poll(lambda: None if is_ready(cluster, worker) else True, deadline_s=60)
         alive_while_draining = worker.alive
@@ -84,7 +87,7 @@ def test_gpu_overlay_runs_with_its_recognizer_alone_on_the_gpu_node(tmp_path: Pa
             )
         )
         cluster.wait_until_running()
-        places = cluster.places()
+        places = cluster.running("node_id")
         stranger = transcribe(cluster)
         answer = transcribe(cluster, {"Authorization": "Bearer a-key-of-this-test"})
 

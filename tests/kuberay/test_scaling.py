@@ -67,7 +67,7 @@ def _node_type(manifests: Manifests, group: Mapping[str, Any]) -> dict[str, Any]
 def gpu_nodes(cluster: RayCluster) -> set[str]:
     """Those alive now; whatever runs on them must be the Recognizer."""
     found = {node["node_id"] for node in cluster.alive() if node["resources_total"].get("GPU")}
-    for name, nodes in cluster.places().items():
+    for name, nodes in cluster.running("node_id").items():
         assert name == "Recognizer" or nodes.isdisjoint(found), f"a {name} is on a GPU node"
     return found
 

@@ -58,8 +58,11 @@ def fault_tolerance_is_configured_in_one_place(m: Manifests) -> Iterator[str]:
         yield "redis-password must not be set beside gcsFaultToleranceOptions"
 
 
-def token_authentication_is_rays_own(m: Manifests) -> Iterator[str]:
-    if m.cluster.get("authOptions", {}).get("enableK8sTokenAuth"):
+def rays_own_ports_ask_for_a_token(m: Manifests) -> Iterator[str]:
+    options = m.cluster.get("authOptions", {})
+    if options.get("mode") != "token":
+        yield "authOptions.mode must be token: whoever reaches Ray's ports could run code"
+    if options.get("enableK8sTokenAuth"):
         yield "enableK8sTokenAuth is refused for a RayService"
 
 
@@ -92,7 +95,7 @@ RULES = (
     upgrade_strategy_is_known,
     head_offers_what_the_operator_looks_for,
     fault_tolerance_is_configured_in_one_place,
-    token_authentication_is_rays_own,
+    rays_own_ports_ask_for_a_token,
     groups_are_told_apart_and_bounded,
     ray_is_of_one_version,
     probes_are_kuberays_own,
