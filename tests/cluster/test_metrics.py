@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cluster.running import Service, config_file, poll, running
 from tests.cluster.test_transcription import JFK, MODEL
+from tests.promtool import promtool
 
 Look = Callable[[], float | None]
 
@@ -51,6 +52,15 @@ def test_a_transcription_is_counted_by_each_process_that_worked_on_it(service: S
     assert metric(service, "model_load_seconds_count", model="tiny.en", source="disk")
     assert metric(service, "coordinator_up") == 1
     assert metric(service, "job_store_up") == 1
+
+
+def test_prometheus_finds_nothing_wrong_with_what_a_real_service_shows(service: Service, client: OpenAI) -> None:
+    client.audio.transcriptions.create(file=JFK, model=MODEL)
+    poll(above(0, service, "batch_size_count"), deadline_s=30)
+
+    shown = httpx.get(f"{service.url}/metrics", timeout=10)
+
+    assert promtool("check", "metrics", given=shown.content) == ""
 
 
 @pytest.mark.slow

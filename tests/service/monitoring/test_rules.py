@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import yaml
 from serve_app.telemetry.exposition import exposition
 from serve_app.telemetry.metrics import ASKED, COUNTED
 from serve_app.telemetry.tally import Counter, Tally
+from tests.promtool import promtool
 
 HERE = Path(__file__).parent
 MONITORING = HERE.parents[2] / "kuberay" / "components" / "monitoring"
@@ -24,15 +23,6 @@ RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
 OPERATIONS = (HERE.parents[2] / "docs" / "operations.md").read_text()
 
 INTERVAL = re.compile(r"\$__rate_interval")
-
-
-def promtool(*arguments: str, given: bytes | None = None) -> str:
-    tool = shutil.which("promtool")
-    assert tool, "promtool is missing: apt-get install prometheus"
-    ended = subprocess.run([tool, *arguments], input=given, capture_output=True, check=False)
-    said = (ended.stdout + ended.stderr).decode()
-    assert ended.returncode == 0, said
-    return said
 
 
 def expressions() -> Iterator[tuple[str, str]]:
