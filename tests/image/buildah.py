@@ -64,6 +64,8 @@ def why_not() -> str | None:
         return "building an image here needs root"
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
         return f"{', '.join(missing)} missing: apt-get install buildah debootstrap"
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        return "this container may not make mount namespaces"
     if sys.version_info[:2] != (3, 11):
         return "the wheels of this Python do not fit Debian 12, which has 3.11"
     return None
