@@ -146,8 +146,8 @@ class HandleRecorder(AttemptRecorder):
         self._handle = handle
         self._lease_s = lease_s
 
-    async def record(self, lease: Lease, step: Step) -> None:
-        await self._call("record", lease, step)
+    async def record(self, lease: Lease, *steps: Step) -> None:
+        await self._call("record", lease, *steps)
 
     async def extend(self, lease: Lease) -> None:
         await self._call("extend", lease)
@@ -190,8 +190,9 @@ class HandleJobs(Jobs):
 
     async def events(self, job_id: str, owner: Owner, *, after_seq: int) -> AsyncGenerator[Event, None]:
         async with contextlib.aclosing(slice_of(self._events.remote(job_id, owner, after_seq))) as events:
-            async for event in events:
-                yield event
+            async for group in events:
+                for event in group:
+                    yield event
 
     async def deliveries(self, job_id: str, owner: Owner) -> Sequence[Delivery]:
         return cast(Sequence[Delivery], await self._call("deliveries", job_id, owner))

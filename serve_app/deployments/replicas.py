@@ -249,10 +249,11 @@ class CoordinatorReplica:
     async def purge(self, job_id: str, owner: Owner) -> None:
         await self._coordinator.jobs.purge(job_id, owner)
 
-    async def events(self, job_id: str, owner: Owner, after_seq: int) -> AsyncGenerator[Event, None]:
-        async with contextlib.aclosing(self._coordinator.jobs.events(job_id, owner, after_seq=after_seq)) as events:
-            async for event in events:
-                yield event
+    async def events(self, job_id: str, owner: Owner, after_seq: int) -> AsyncGenerator[Sequence[Event], None]:
+        groups = self._coordinator.jobs.event_groups(job_id, owner, after_seq=after_seq)
+        async with contextlib.aclosing(groups):
+            async for group in groups:  # an item of a stream costs about the same whatever it holds
+                yield group
 
     async def deliveries(self, job_id: str, owner: Owner) -> Sequence[Delivery]:
         return await self._coordinator.jobs.deliveries(job_id, owner)
@@ -263,8 +264,8 @@ class CoordinatorReplica:
     async def stats(self) -> QueueStats:
         return await self._coordinator.jobs.stats()
 
-    async def record(self, lease: Lease, step: Step) -> None:
-        await self._coordinator.jobs.record(lease, step)
+    async def record(self, lease: Lease, *steps: Step) -> None:
+        await self._coordinator.jobs.record(lease, *steps)
 
     async def extend(self, lease: Lease) -> None:
         await self._coordinator.jobs.extend(lease)

@@ -119,9 +119,9 @@ class JobStore(Protocol):
         """
         ...
 
-    async def record(self, lease: Lease, step: Step) -> None:
+    async def record(self, lease: Lease, *steps: Step) -> None:
         """
-        Keep a step of an attempt; `TranscriptionFinished` ends the job as done.
+        Keep steps of an attempt, all or none; `TranscriptionFinished` ends the job as done.
 
         Raises:
             LeaseLost: As `extend`.
@@ -289,7 +289,7 @@ class JobStore(Protocol):
 class AttemptRecorder(Protocol):
     """Where a runner writes; every call says whether it still may."""
 
-    async def record(self, lease: Lease, step: Step) -> None:
+    async def record(self, lease: Lease, *steps: Step) -> None:
         """
         Raises:
             LeaseLost: Stop; nothing was written.

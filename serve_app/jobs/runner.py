@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 
+from serve_app.jobs.gathering import gathered
 from serve_app.jobs.job import Claim, Lease, MediaFetched, RemoteMedia
 from serve_app.jobs.protocols import AttemptRecorder, JobRunner, Sleep, UrlFetcher
 from serve_app.transcript.protocols import StoredMedia, Transcriber
 from serve_app.transcript.types import ChunkTranscribed, TranscriptEvent
 
+MOST_STEPS = 16  # recorded by one call
+LINGER_S = 0.05  # chunks that were recognised together come within milliseconds, and so does the end after the last
+
 
 class AttemptRunner(JobRunner):
     """
-    Transcribes, and records each step before it asks for the next.
+    Transcribes, and records the steps, those together that come together: each call and each transaction costs as much as
+    recognising a second of speech.
 
-    So an attempt that can no longer record stalls within its window of chunks in flight, and does not run to its end for
-    nobody.
+    An attempt that can no longer record stalls a few chunks later, and does not run to its end for nobody.
 
     Args:
         heartbeat_s: How often the lease is extended; well below its length.
+        linger_s: How long a step waits for others that may come with it.
     """
 
     def __init__(
@@ -30,12 +35,14 @@ class AttemptRunner(JobRunner):
         fetcher: UrlFetcher,
         *,
         heartbeat_s: float,
+        linger_s: float = LINGER_S,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._transcriber = transcriber
         self._recorder = recorder
         self._fetcher = fetcher
         self._heartbeat_s = heartbeat_s
+        self._linger_s = linger_s
         self._sleep = sleep
 
     async def run(self, claim: Claim) -> None:
@@ -73,7 +80,11 @@ class AttemptRunner(JobRunner):
 
     async def _record(self, claim: Claim, events: AsyncGenerator[TranscriptEvent, None]) -> None:
         known = {(chunk.channel, chunk.index) for chunk in claim.known}
-        async for event in events:
-            if isinstance(event, ChunkTranscribed) and (event.channel, event.index) in known:
-                continue
-            await self._recorder.record(claim.lease, event)
+        async with aclosing(gathered(events, most=MOST_STEPS, linger_s=self._linger_s)) as groups:
+            async for group in groups:
+                if new := [step for step in group if not _is_known(step, known)]:
+                    await self._recorder.record(claim.lease, *new)
+
+
+def _is_known(step: TranscriptEvent, known: Collection[tuple[int, int]]) -> bool:
+    return isinstance(step, ChunkTranscribed) and (step.channel, step.index) in known

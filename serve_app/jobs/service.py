@@ -132,13 +132,20 @@ class JobService(Jobs, AttemptRecorder):
             await self._delete(job_id, media)
 
     async def events(self, job_id: str, owner: Owner, *, after_seq: int) -> AsyncGenerator[Event, None]:
+        async with contextlib.aclosing(self.event_groups(job_id, owner, after_seq=after_seq)) as groups:
+            async for group in groups:
+                for event in group:
+                    yield event
+
+    async def event_groups(self, job_id: str, owner: Owner, *, after_seq: int) -> AsyncGenerator[Sequence[Event], None]:
+        """As `events`, those together that were read together."""
         job = await self._store.get(job_id, owner)
         if job.status.ended:
             after_seq = await self._before_the_last(job_id, after_seq)
-        async with contextlib.aclosing(self._follow(job_id, after_seq)) as events:
-            async for event in events:
-                yield event
-                if event.kind in LAST:
+        async with contextlib.aclosing(self._follow(job_id, after_seq)) as groups:
+            async for group in groups:
+                yield group
+                if group[-1].kind in LAST:
                     return
 
     async def deliveries(self, job_id: str, owner: Owner) -> Sequence[Delivery]:
@@ -160,14 +167,19 @@ class JobService(Jobs, AttemptRecorder):
 
     # For runners.
 
-    async def record(self, lease: Lease, step: Step) -> None:
+    async def record(self, lease: Lease, *steps: Step) -> None:
         try:
             with self._watched():
-                await self._store.record(lease, step)
+                await self._store.record(lease, *steps)
         except LeaseLost:
-            if isinstance(step, MediaFetched) and not await self._store.holds(step.media):
-                await self._delete(lease.job_id, step.media)  # purged, or cancelled, while it was fetched
+            for step in steps:
+                if isinstance(step, MediaFetched) and not await self._store.holds(step.media):
+                    await self._delete(lease.job_id, step.media)  # purged, or cancelled, while it was fetched
             raise
+        for step in steps:
+            await self._recorded(lease, step)
+
+    async def _recorded(self, lease: Lease, step: Step) -> None:
         if isinstance(step, TranscriptionFinished):
             self._tally.count(JOBS_ENDED, Status.DONE)
             logger.info("done", extra={"job_id": lease.job_id})
@@ -211,7 +223,7 @@ class JobService(Jobs, AttemptRecorder):
         self._forecast.forget(job_id)
         self._hub.ring_end(job_id)
 
-    async def _follow(self, job_id: str, after_seq: int) -> AsyncGenerator[Event, None]:
+    async def _follow(self, job_id: str, after_seq: int) -> AsyncGenerator[Sequence[Event], None]:
         """Events as they come, for a slice."""
         ends_at_s = asyncio.get_running_loop().time() + self._slice_s
         left = SLICE_EVENTS
@@ -219,9 +231,9 @@ class JobService(Jobs, AttemptRecorder):
             while left > 0:
                 limit = left
                 events = await self._store.events(job_id, after_seq=after_seq, limit=limit)
-                for event in events:
-                    yield event
-                    after_seq, left = event.seq, left - 1
+                if events:
+                    yield events
+                    after_seq, left = events[-1].seq, left - len(events)
                 left_s = ends_at_s - asyncio.get_running_loop().time()
                 if left_s <= 0:
                     return

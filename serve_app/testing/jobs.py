@@ -142,11 +142,11 @@ class InMemoryJobStore(JobStore):
         assert kept.record.lease is not None
         return kept.record.lease
 
-    async def record(self, lease: Lease, step: Step) -> None:
+    async def record(self, lease: Lease, *steps: Step) -> None:
         kept = self._leased(lease)
-        if isinstance(step, ChunkTranscribed) and (step.channel, step.index) in kept.chunks:
-            return
-        kept.apply(machine.recorded(kept.record, step, now=self._clock()))
+        for step in steps:
+            if not (isinstance(step, ChunkTranscribed) and (step.channel, step.index) in kept.chunks):
+                kept.apply(machine.recorded(kept.record, step, now=self._clock()))
 
     async def release(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,7 @@ from serve_app.jobs.job import (
     Submitted,
 )
 from serve_app.jobs.machine import Change, Record
+from serve_app.jobs.protocols import Step
 from serve_app.jobs.sql import rows
 from serve_app.jobs.sql.schema import addresses, announced, chunks, deliveries, dispatch, events, jobs, turns
 from serve_app.transcript.protocols import StoredMedia
@@ -185,9 +187,15 @@ async def set_aside(tx: AsyncConnection, record: Record, now: datetime) -> None:
     logger.error("job %s cannot be read from the store, and is failed for that", job_id)
 
 
-async def is_known(tx: AsyncConnection, job_id: str, chunk: ChunkTranscribed) -> bool:
-    same = (chunks.c.job_id == job_id) & (chunks.c.channel == chunk.channel) & (chunks.c.chunk_index == chunk.index)
-    return bool(await tx.scalar(select(exists().where(same))))
+async def known_chunks(tx: AsyncConnection, job_id: str, steps: Sequence[Step]) -> set[tuple[int, int]]:
+    """Channel and index of those among the steps that are chunks, and were recorded before."""
+    indices = [step.index for step in steps if isinstance(step, ChunkTranscribed)]
+    if not indices:
+        return set()
+    same = select(chunks.c.channel, chunks.c.chunk_index).where(
+        chunks.c.job_id == job_id, chunks.c.chunk_index.in_(indices)
+    )
+    return {(row.channel, row.chunk_index) for row in await tx.execute(same)}
 
 
 async def is_held(tx: AsyncConnection, media: StoredMedia) -> bool:
@@ -200,15 +208,21 @@ async def check_epoch(tx: AsyncConnection, epoch: int, *, lock: bool = False) ->
         raise Superseded("Another Coordinator has taken over.")
 
 
-async def keep(tx: AsyncConnection, change: Change) -> None:
-    job_id = change.record.job.job_id
-    await tx.execute(update(jobs).where(jobs.c.job_id == job_id).values(rows.changing_columns(change.record)))
-    if change.chunk:
-        await tx.execute(chunks.insert().values(rows.chunk_row(job_id, change.chunk)))
-    if change.events:
-        await tx.execute(events.insert(), [rows.event_row(event) for event in change.events])
-    if change.delivery:
-        await tx.execute(deliveries.insert().values(rows.delivery_row(change.delivery)))
+async def keep(tx: AsyncConnection, *changes: Change) -> None:
+    """What became of one job, in this order."""
+    if not changes:
+        return
+    record = changes[-1].record
+    job_id = record.job.job_id
+    await tx.execute(update(jobs).where(jobs.c.job_id == job_id).values(rows.changing_columns(record)))
+    made = (
+        (chunks, [rows.chunk_row(job_id, change.chunk) for change in changes if change.chunk]),
+        (events, [rows.event_row(event) for change in changes for event in change.events]),
+        (deliveries, [rows.delivery_row(change.delivery) for change in changes if change.delivery]),
+    )
+    for table, new in made:
+        if new:
+            await tx.execute(table.insert(), new)
 
 
 def awaits(tried: Delivery) -> ColumnElement[bool]:

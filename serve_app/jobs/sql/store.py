@@ -139,12 +139,16 @@ class SqlJobStore(JobStore):
         return record.lease
 
     @uncut
-    async def record(self, lease: Lease, step: Step) -> None:
+    async def record(self, lease: Lease, *steps: Step) -> None:
         now = self._clock()
         async with self._database.writing() as tx:
             record = await statements.leased(tx, lease, now)
-            if not (isinstance(step, ChunkTranscribed) and await statements.is_known(tx, lease.job_id, step)):
-                await statements.keep(tx, machine.recorded(record, step, now=now))
+            known = await statements.known_chunks(tx, lease.job_id, steps)
+            changes: list[Change] = []
+            for step in steps:
+                if not (isinstance(step, ChunkTranscribed) and (step.channel, step.index) in known):
+                    changes.append(machine.recorded(changes[-1].record if changes else record, step, now=now))
+            await statements.keep(tx, *changes)
 
     @uncut
     async def release(

@@ -484,6 +484,34 @@ class TestSteps:
         assert [c.text for c in await store.chunks("a")] == [" First."]
         assert await kinds(store, "a") == before
 
+    async def test_steps_that_are_recorded_together_say_what_they_say_one_by_one(
+        self, store: JobStore, epoch: int
+    ) -> None:
+        told = []
+        for job_id, together in (("a", True), ("b", False)):
+            await store.submit(new_job(job_id))
+            lease = (await claim(store, epoch)).lease
+            await store.record(lease, chunk(0))
+            for steps in [(chunk(0), chunk(2), chunk(1), END)] if together else [(chunk(2),), (chunk(1),), (END,)]:
+                await store.record(lease, *steps)
+            events = await store.events(job_id, after_seq=0, limit=99)
+            told.append(([(event.seq, event.kind, event.data) for event in events], await store.chunks(job_id)))
+
+        assert told[0] == told[1]
+        assert (await store.get("a")).end == END
+
+    async def test_of_steps_that_are_recorded_together_none_is_kept_without_the_lease(
+        self, store: JobStore, epoch: int
+    ) -> None:
+        await store.submit(new_job("a"))
+        lease = (await claim(store, epoch)).lease
+
+        with pytest.raises(LeaseLost):
+            await store.record(replace(lease, token="forged"), chunk(0), chunk(1), END)
+
+        assert await store.chunks("a") == ()
+        assert (await store.get("a")).status is Status.RUNNING
+
     async def test_progress_never_goes_back_and_is_never_whole_before_the_end(
         self, store: JobStore, epoch: int
     ) -> None:

@@ -85,7 +85,7 @@ class House:
             tally=self.tally,
         )
         self.transcriber = FakeTranscriber(sentences, before_chunk=before_chunk, read=self.media.read)
-        self.runner = AttemptRunner(self.transcriber, self.service, NoFetcher(), heartbeat_s=1, sleep=never)
+        self.runner = AttemptRunner(self.transcriber, self.service, NoFetcher(), heartbeat_s=1, linger_s=0, sleep=never)
 
     async def submit(self, owner: str = "", priority: Priority = Priority.INTERACTIVE, **more: Any) -> str:
         new = await self.new_job(owner, priority, **more)

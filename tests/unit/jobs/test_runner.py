@@ -22,14 +22,15 @@ class Recorder:
 
     def __init__(self, *, steps: int = 100, beats: int = 100) -> None:
         self.steps: list[Step] = []
-        self.beats = 0
+        self.calls = self.beats = 0
         self._most_steps = steps
         self._most_beats = beats
 
-    async def record(self, lease: Lease, step: Step) -> None:
+    async def record(self, lease: Lease, *steps: Step) -> None:
         if len(self.steps) == self._most_steps:
             raise LeaseLost(lease.job_id)
-        self.steps.append(step)
+        self.steps += steps
+        self.calls += 1
 
     async def extend(self, lease: Lease) -> None:
         if self.beats == self._most_beats:
@@ -73,8 +74,10 @@ def runner(
     recorder: Recorder,
     fetcher: Fetcher | None = None,
     sleep: Callable[[float], Awaitable[None]] = never,
+    *,
+    linger_s: float = 0,
 ) -> AttemptRunner:
-    return AttemptRunner(transcriber, recorder, fetcher or Fetcher(), heartbeat_s=10, sleep=sleep)
+    return AttemptRunner(transcriber, recorder, fetcher or Fetcher(), heartbeat_s=10, linger_s=linger_s, sleep=sleep)
 
 
 def kinds(steps: list[Step]) -> list[type]:
@@ -87,6 +90,15 @@ async def test_every_step_is_recorded_in_order() -> None:
     await runner(transcriber(), recorder).run(claim())
 
     assert kinds(recorder.steps) == [*[ChunkTranscribed] * len(SENTENCES), TranscriptionFinished]
+
+
+async def test_steps_that_come_together_are_recorded_together() -> None:
+    recorder = Recorder()
+
+    await runner(transcriber(), recorder, linger_s=60).run(claim())
+
+    assert recorder.calls == 1
+    assert len(recorder.steps) == len(SENTENCES) + 1
 
 
 async def test_known_chunks_are_neither_recognised_nor_recorded_again() -> None:
@@ -128,7 +140,10 @@ async def test_error_of_the_transcription_is_raised_as_it_is() -> None:
 
 
 async def test_lost_lease_stops_the_transcription() -> None:
-    recorder, work = Recorder(steps=1), transcriber()
+    async def stay_after_the_first(index: int) -> None:
+        await (forever(index) if index else hastily(index))
+
+    recorder, work = Recorder(steps=0), transcriber(stay_after_the_first)
 
     with pytest.raises(LeaseLost):
         await runner(work, recorder).run(claim())

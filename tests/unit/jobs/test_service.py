@@ -55,6 +55,7 @@ async def test_new_coordinator_goes_on_where_the_dead_one_was() -> None:
     assert dead_claim is not None
     orphan = asyncio.create_task(dead.runner.run(dead_claim))  # the runner outlives the Coordinator that claimed for it
     await gate.reached.wait()
+    await settled()
 
     asked: list[int] = []
 
@@ -81,6 +82,7 @@ async def test_job_cancelled_in_the_middle_keeps_what_was_done() -> None:
 
     async with house.dispatching():
         await gate.reached.wait()
+        await settled()
         cancelled = await house.service.cancel(job_id, None)
         await settled()
 
@@ -271,6 +273,16 @@ async def test_slow_reader_gets_no_more_than_a_slice_ahead() -> None:
 
     assert len(first) == SLICE_EVENTS
     assert rest[-1].kind == "done"
+
+
+async def test_events_that_were_recorded_before_come_together() -> None:
+    house = House()
+    job_id = await house.submit()
+    async with house.dispatching():
+        events = await house.follow(job_id)
+
+    async with aclosing(house.service.event_groups(job_id, None, after_seq=0)) as groups:
+        assert [list(group) async for group in groups] == [events]
 
 
 async def test_reader_who_stops_reading_holds_nothing_up() -> None:
