@@ -21,6 +21,7 @@ from serve_app.settings import (
     Scope,
     Settings,
     check_listen,
+    is_local_only,
     load_settings,
     read_api_keys,
     settings_paths,
@@ -215,6 +216,23 @@ def test_strangers_are_served_only_on_purpose(host: str, has_keys: bool, mode: s
     else:
         with pytest.raises(ConfigError):
             check_listen(settings, has_keys=has_keys)
+
+
+@pytest.mark.parametrize(
+    ("host", "has_keys", "mode", "local"),
+    [
+        ("127.0.0.1", False, "auto", True),
+        ("127.0.0.1", True, "auto", False),
+        ("127.0.0.1", False, "none", False),  # whoever says so may have a proxy in front
+        ("0.0.0.0", False, "none", False),
+    ],
+)
+def test_service_without_a_key_on_loopback_is_for_this_machine(
+    host: str, has_keys: bool, mode: str, local: bool
+) -> None:
+    settings = load_settings({"http": {"host": host}, "auth": {"mode": mode}}, {})
+
+    assert is_local_only(settings, has_keys=has_keys) is local
 
 
 def test_section_left_empty_means_its_defaults() -> None:

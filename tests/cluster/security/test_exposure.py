@@ -152,4 +152,3 @@ def test_stranger_who_announces_large_bodies_keeps_nobody_out(exposed: Service) 
 
     assert {answer.split()[1] for answer in answers} == {b"401"}
     assert served.status_code == 202
-
