@@ -50,8 +50,9 @@ def clipped(block: FloatBlock) -> FloatBlock:
 
     Channel after channel in memory, as which several are added up ten times as fast as sample after sample.
     """
-    rows = np.ascontiguousarray(block)
-    return np.clip(np.nan_to_num(rows, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
+    within: FloatBlock = np.clip(np.ascontiguousarray(block), -1.0, 1.0)
+    within[np.isnan(within)] = 0.0
+    return within
 
 
 def to_int16(block: FloatBlock) -> Samples:
