@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,8 @@ from serve_app.models.catalogue import Catalogue
 from serve_app.settings import Device, ModelSettings, Settings, read_hub_token
 from serve_app.telemetry.tally import Tally
 from serve_app.transcript.types import ChunkRequest, RecognizedChunk
+
+logger = logging.getLogger(__name__)
 
 
 class BatchingRecognizer:
@@ -158,9 +161,9 @@ class BatchingRecognizer:
         if self.models.must_recycle:
             raise RecognizerUnavailable("The GPU has failed, or its memory did not come back: the log says which.")
         if (longest_s := self._batches.longest_s) > self._stuck_after_s:
-            raise RecognizerUnavailable(
-                f"A batch has not ended for {longest_s:.0f} s: it hangs in the device's driver."
-            )
+            hangs = f"A batch has not ended for {longest_s:.0f} s: it hangs, perhaps in the device's driver."
+            logger.error("this process is to be replaced: %s", hangs)
+            raise RecognizerUnavailable(hangs)
 
     async def close(self) -> None:
         """Refuse what is queued, wait for the running batch, and free the models."""
