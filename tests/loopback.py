@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -36,6 +37,14 @@ def serving(app: ASGIApp) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trust_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Clients of loopback need no certificates, and to read all of a machine's takes each of them 20 ms."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("no-certificates")))
+        yield
 
 
 class _Server(uvicorn.Server):

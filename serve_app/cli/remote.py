@@ -67,6 +67,7 @@ class ServiceClient:
             base_url=self.url,
             headers={"User-Agent": f"rayscribe/{__version__}", **_authorization(remote.api_key)},
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            verify=self.url.startswith("https:"),  # all the world's certificates take longer to read than most answers
             trust_env=not _is_loopback(self.url),  # a company's proxy does not know the way back to this machine
             transport=transport,
         )

@@ -139,6 +139,7 @@ async def test_every_event_comes_once_over_a_connection_that_breaks_within_an_ev
     assert [event.json()["text"] for event in got if event.event == "segment"] == FORTY
 
 
+@pytest.mark.server
 @pytest.mark.timeout(60)
 async def test_every_event_comes_once_through_a_proxy_that_cuts_the_connection_every_second(tmp_path: Path) -> None:
     cuts = asyncio.Semaphore(0)

@@ -12,6 +12,8 @@ from tests.cluster.running import RAYSCRIBE, poll
 from tests.service.cli.conftest import KEY, Talk
 from tests.service.cli.house import ServedHouse
 
+pytestmark = pytest.mark.server
+
 
 @pytest.mark.parametrize("formats", [("txt",), ("txt", "srt")], ids=["request", "job"])
 def test_interrupted_transcription_leaves_nothing(talk: Talk, house: ServedHouse, formats: tuple[str, ...]) -> None:

@@ -56,6 +56,7 @@ def pull(hub: FakeHub, folder: Path, *arguments: str, **env: str) -> Ended:
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
+@pytest.mark.server
 def test_model_is_pulled_listed_carried_and_removed(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +80,7 @@ def test_model_is_pulled_listed_carried_and_removed(
     assert [row["id"] for row in rayscribe("models", "list", "--json").objects] == ["tiny.en", REPOSITORY]
 
 
+@pytest.mark.server
 def test_token_comes_from_the_variable_that_the_settings_name(hub: FakeHub, tmp_path: Path) -> None:
     hub.token = "hf_secret"
     without = pull(hub, tmp_path, REPOSITORY)
@@ -88,6 +90,7 @@ def test_token_comes_from_the_variable_that_the_settings_name(hub: FakeHub, tmp_
     assert "set HF_TOKEN" in without.err
 
 
+@pytest.mark.server
 def test_pull_without_a_name_fetches_what_the_service_needs_at_its_start(hub: FakeHub, tmp_path: Path) -> None:
     config = CONFIG.format(data_dir=tmp_path / "data") + "      preload: [tiny.en, small]\n      default_model: small\n"
     (tmp_path / "c.yaml").write_text(config)
@@ -97,6 +100,7 @@ def test_pull_without_a_name_fetches_what_the_service_needs_at_its_start(hub: Fa
     assert (pulled.code, pulled.out, pulled.err) == (0, "small is on this machine (1 MB)\n", "")
 
 
+@pytest.mark.server
 def test_offline_pull_asks_nobody(hub: FakeHub, tmp_path: Path) -> None:
     ended = pull(hub, tmp_path, REPOSITORY, HF_HUB_OFFLINE="1")
 

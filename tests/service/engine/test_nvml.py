@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.server
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 GIB = 1024**3

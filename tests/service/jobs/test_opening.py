@@ -48,6 +48,12 @@ def where(request: pytest.FixtureRequest, path: Path) -> str | Path:
     return server.url
 
 
+@pytest.fixture
+def up_to_date(where: str | Path, migrated: Path) -> str | Path:
+    """A store whose schema is not what is tested."""
+    return shutil.copy(migrated, where) if isinstance(where, Path) else where
+
+
 @contextmanager
 def largest_file(size_bytes: int) -> Iterator[None]:
     """As a disk that is full."""
@@ -232,8 +238,8 @@ class TestDamagedRows:
     """A row that cannot be read is one job's misfortune, and no other's."""
 
     @pytest.fixture
-    async def store(self, where: str | Path, clock: FakeClock) -> AsyncIterator[SqlJobStore]:
-        store = await open_store(where, clock.utc)
+    async def store(self, up_to_date: str | Path, clock: FakeClock) -> AsyncIterator[SqlJobStore]:
+        store = await open_store(up_to_date, clock.utc)
         await empty(store)
         for job_id in ("damaged", "sound"):
             await store.submit(new_job(job_id, webhook_url="https://example.org/"))
@@ -311,9 +317,9 @@ class TestDamagedRows:
 
 class TestSecrets:
     async def test_text_that_could_not_be_written_is_not_in_the_traceback(
-        self, where: str | Path, clock: FakeClock
+        self, up_to_date: str | Path, clock: FakeClock
     ) -> None:
-        store = await open_store(where, clock.utc)
+        store = await open_store(up_to_date, clock.utc)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(store.close)
             with pytest.raises(DBAPIError) as refused:
@@ -515,8 +521,8 @@ class TestLongQueue:
     """Plans, not times: what grows with the queue would be seen here first."""
 
     @pytest.fixture
-    async def long_queue(self, where: str | Path, clock: FakeClock) -> SqlJobStore:
-        store = await open_store(where, clock.utc)
+    async def long_queue(self, up_to_date: str | Path, clock: FakeClock) -> SqlJobStore:
+        store = await open_store(up_to_date, clock.utc)
         await empty(store)
         await store.submit(new_job("first"))
         names = "owner, status, rank, size_bytes, options, created_at, attempts, progress, forgotten, segments, events"

@@ -6,9 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 BUCKET = "audio"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
@@ -16,6 +14,8 @@ KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGIO
 
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer  # takes longer to import than most tests here take to run
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
@@ -27,6 +27,8 @@ def s3_url() -> Iterator[str]:
 @pytest.fixture
 def s3(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client that sees what really lies in the bucket."""
+    import boto3
+
     for name, value in (KEYS | {"AWS_ENDPOINT_URL": s3_url}).items():
         monkeypatch.setenv(name, value)
     client = boto3.client("s3", endpoint_url=s3_url, region_name=KEYS["AWS_REGION"])

@@ -101,6 +101,7 @@ async def test_audio_behind_a_redirect_is_stored_with_its_size(fetcher: HttpFetc
     assert server.requests[1].startswith("GET /there?token=hidden ")
 
 
+@pytest.mark.server
 async def test_audio_is_fetched_into_a_bucket(client: httpx.AsyncClient, s3: Any) -> None:
     fetcher = HttpFetcher(client, HERE, ObjectMediaStore(f"s3://{BUCKET}/jobs"), max_bytes=len(SOUND))
     async with listening(OK) as server:
@@ -223,6 +224,7 @@ async def test_a_forbidden_url_is_refused_at_once_and_at_the_fetch(fetcher: Http
         await fetcher.fetch("http://example.com:port/")
 
 
+@pytest.mark.server
 async def test_a_large_file_goes_through_with_bounded_memory(tmp_path: Path) -> None:
     size_bytes = 48 * 1024 * 1024
     program = textwrap.dedent("""

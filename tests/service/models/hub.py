@@ -86,7 +86,7 @@ def serving_hub(hub: FakeHub) -> Iterator[FakeHub]:
 
     servers = [ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(2)]
     hub.port, hub.storage_port = (server.server_port for server in servers)
-    threads = [threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}) for server in servers]
+    threads = [threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005}) for server in servers]
     for thread in threads:
         thread.start()
     try:

@@ -86,6 +86,7 @@ def test_private_repository_without_a_token_says_what_to_set(hub: FakeHub, store
         pull(store, REPOSITORY)
 
 
+@pytest.mark.server
 def test_cut_connection_is_taken_up_where_it_broke(hub: FakeHub, store: WeightStore) -> None:
     hub.cut_after["model.bin"] = HALF_BYTES
     pulled = pull(store, REPOSITORY)

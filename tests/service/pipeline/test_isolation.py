@@ -22,6 +22,8 @@ from tests.data.hostile import generate
 from tests.recordings import DATA
 from tests.service.pipeline.decoding import HOSTILE, Decoded, decode, inline, stored
 
+pytestmark = pytest.mark.server
+
 MANY_BLOCKS = generate.wav(bytes(16_000 * 2 * 50))  # 50 s, more than the pipes hold
 
 

@@ -38,6 +38,7 @@ print(resident() - before)
 """
 
 
+@pytest.mark.server
 @pytest.mark.skipif(
     not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"),
     reason="glibc's allocator is meant",

@@ -1,0 +1,5 @@
+"""What the service tests share."""
+
+from tests.loopback import trust_nobody
+
+__all__ = ["trust_nobody"]

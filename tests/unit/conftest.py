@@ -1,0 +1,5 @@
+"""What the unit tests share."""
+
+from tests.loopback import trust_nobody
+
+__all__ = ["trust_nobody"]
