@@ -7,6 +7,7 @@ While a batch runs the queue grows, so under load batches fill by themselves; on
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from bisect import insort
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -25,6 +26,8 @@ LONGEST_DELAY_S = 10.0
 """So nothing starves, an item yields for no longer than this to what came after it."""
 BACKGROUND_S = 60.0
 """An item in the background yields for so much longer."""
+LATELY_S = 10.0
+"""Who came not longer ago will soon come again; the model's own threads should not all be in the middle of something then."""
 COMPANION_S = 0.25
 """How much sooner a key is due for each companion that it would fill a batch with."""
 
@@ -44,7 +47,8 @@ class Batcher(Generic[Key, Item, Result]):
     Each item has a due time: its arrival plus `STEP_S` for each item of the same caller before it (its index), at most
     `LONGEST_DELAY_S`, and `BACKGROUND_S` if its key is in the background, where nobody waits. The next batch is of the key whose
     first item is due first, where each companion in the queue makes a key due `COMPANION_S` sooner: full batches are cheaper for
-    everyone. What runs in the background takes no place from the others: they have as many as if it were not there.
+    everyone. What runs in the background takes no place from the others: they have as many as if it were not there. For
+    `LATELY_S` after one of them it leaves a place free besides, unless there is but one.
 
     Args:
         work: Gets a key and items, gives one result for each, in order.
@@ -78,6 +82,7 @@ class Batcher(Generic[Key, Item, Result]):
         self._running: dict[asyncio.Task[None], Key] = {}
         self._waiting: asyncio.Task[None] | None = None
         self._arrivals = 0
+        self._last_s = -math.inf  # when there was something outside the background
         self._closed = False
 
     @property
@@ -100,6 +105,7 @@ class Batcher(Generic[Key, Item, Result]):
         """
         if self._closed:
             raise RecognizerUnavailable("The recogniser is stopping.")
+        self._note(key)
         entry = self._entry(item, min(index * STEP_S, LONGEST_DELAY_S) + self._in_background(key) * BACKGROUND_S)
         insort(self._queues.setdefault(key, []), entry)
         self._start()
@@ -117,6 +123,10 @@ class Batcher(Generic[Key, Item, Result]):
             _settle(entry, RecognizerUnavailable("The recogniser is stopping."))
         self._queues.clear()
         await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _note(self, key: Key) -> None:
+        if not self._in_background(key):
+            self._last_s = self._now()
 
     def _entry(self, item: Item, delay_s: float) -> _Entry[Item, Result]:
         self._arrivals += 1
@@ -153,9 +163,12 @@ class Batcher(Generic[Key, Item, Result]):
             task.add_done_callback(self._finished)
 
     def _has_place(self, key: Key) -> bool:
-        if self._in_background(key):
-            return len(self._running) < self._concurrency
-        return sum(not self._in_background(other) for other in self._running.values()) < self._concurrency
+        waited_for = sum(not self._in_background(other) for other in self._running.values())
+        if not self._in_background(key):
+            return waited_for < self._concurrency
+        lately = self._now() - self._last_s < LATELY_S
+        in_background = len(self._running) - waited_for
+        return len(self._running) < self._concurrency and in_background < max(1, self._concurrency - lately)
 
     def _due(self, key: Key) -> tuple[float, int]:
         queue = self._queues[key]
@@ -171,7 +184,7 @@ class Batcher(Generic[Key, Item, Result]):
         return batch
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+        self._note(self._running.pop(task))
         self._fill()
 
     async def _run(self, key: Key, batch: list[_Entry[Item, Result]]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.engine.batcher import LONGEST_DELAY_S, Batcher
+from serve_app.engine.batcher import LATELY_S, LONGEST_DELAY_S, Batcher
 from serve_app.errors import RecognizerUnavailable
 
 
@@ -168,6 +168,25 @@ async def test_what_somebody_waits_for_starts_at_once_although_the_background_ha
     assert started == [("job", ["a"]), ("job", ["b"]), ("k", ["d"]), ("k", ["e"])]
 
 
+async def test_the_background_leaves_a_place_free_for_a_while_after_somebody_waited() -> None:
+    worker, clock = Worker(held=True), Clock()
+    batches = batcher(worker, clock, size=1, concurrency=2)
+    tasks = await submit(batches, ["a"])
+    tasks += await submit(batches, ["b", "c", "d", "e"], "job")
+    worker.finish()
+    await settle()
+    while_lately = list(worker.running)
+
+    await clock.advance(LATELY_S)
+    worker.finish()
+    await settle()
+    later = list(worker.running)
+    worker.finish(5)
+    await asyncio.gather(*tasks)
+
+    assert (while_lately, later) == (["job"], ["job", "job"])
+
+
 async def test_the_background_gets_no_place_besides_what_somebody_waits_for() -> None:
     worker = Worker(held=True)
     batches = batcher(worker, size=1, concurrency=2)
@@ -318,8 +337,26 @@ async def test_at_any_time_places_are_taken_and_only_by_whom_they_are_for(steps:
 
         assert requests <= concurrency
         assert len(worker.running) - requests <= concurrency
-        assert len(worker.running) >= concurrency or not batches.queued
+        assert len(worker.running) >= max(1, concurrency - (asked > 0)) or not batches.queued
         assert requests == concurrency or started == asked
 
     worker.finish(len(tasks))
     assert len(await asyncio.gather(*tasks)) == len(tasks)
+
+
+async def test_the_background_is_not_starved_by_those_who_are_always_there() -> None:
+    worker, clock = Worker(held=True), Clock()
+    batches = batcher(worker, clock, size=1, concurrency=2)
+    tasks = await submit(batches, ["a", "b", "c"])
+    tasks += await submit(batches, ["d"], "job")
+    for n in range(20):
+        await clock.advance(5.0)
+        tasks += await submit(batches, [f"newcomer {n}"])
+        worker.finish()
+        await settle()
+
+    started = [key for key, _ in worker.batches]
+    worker.finish(len(tasks))
+    await asyncio.gather(*tasks)
+
+    assert "job" in started
