@@ -79,6 +79,7 @@ def local_ray(config: ConfigFile) -> Iterator[None]:
         }
     )
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    ray._private.services.start_api_server = _start_no_dashboard
     ray.init(
         address="local",
         namespace="serve",
@@ -94,6 +95,15 @@ def local_ray(config: ConfigFile) -> Iterator[None]:
     finally:
         # Not `serve.shutdown()`: what was in progress has been drained, and Ray ends its processes in a fraction of the time.
         ray.shutdown()
+
+
+def _start_no_dashboard(*_: object, **__: object) -> tuple[None, None]:
+    """
+    For what Ray calls with `include_dashboard=False`, too: a process for usage statistics.
+
+    With these off it still asks the metadata servers of three clouds where it is, and there is no setting against that.
+    """
+    return None, None
 
 
 def deploy(config: ConfigFile) -> DeploymentHandle[Any]:
