@@ -16,6 +16,7 @@ from serve_app.settings.access import (
     read_hub_token,
     read_webhook_secret,
 )
+from serve_app.settings.clients import AuthSettings, HttpSettings, LimitSettings
 from serve_app.settings.environment import (
     ALIASES,
     export,
@@ -30,14 +31,11 @@ from serve_app.settings.loading import load_settings
 from serve_app.settings.paths import SettingInfo, settings_paths
 from serve_app.settings.tree import (
     TINY_EN,
-    AuthSettings,
     ComputeType,
     DecodingSettings,
     Device,
-    HttpSettings,
     HubSettings,
     JobSettings,
-    LimitSettings,
     MediaSettings,
     ModelSettings,
     OutboundSettings,

@@ -10,9 +10,10 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from serve_app.errors import ConfigError
+from serve_app.settings.clients import AuthSettings
 from serve_app.settings.environment import environment
 from serve_app.settings.keys import ADMIN, CLIENT, ApiKey, Scope, keys_of, merged
-from serve_app.settings.tree import AuthSettings, HubSettings, JobSettings, Settings, WebhookSettings
+from serve_app.settings.tree import HubSettings, JobSettings, Settings, WebhookSettings
 
 SECRET_PREFIX = "whsec_"
 SECRET_BYTES = range(24, 65)  # what the Standard Webhooks specification asks for

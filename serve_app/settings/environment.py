@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.errors import ConfigError
+from serve_app.settings.clients import LimitSettings
 from serve_app.settings.paths import NESTING, PREFIX, SettingInfo, settings_paths
-from serve_app.settings.tree import LimitSettings
 
 # Names that the replaced systems use, and the setting each stands for.
 ALIASES: Mapping[str, str] = {
