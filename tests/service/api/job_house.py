@@ -87,7 +87,7 @@ class House:
         self.models = models_of_settings()
         self.transcriber = FakeTranscriber(sentences, before_chunk=before_chunk, read=self.media.read)
         fetching = fetcher(self.media)
-        self._runner = AttemptRunner(self.transcriber, self.service, fetching, heartbeat_s=5)
+        self._runner = AttemptRunner(self.transcriber, self.service, fetching, heartbeat_s=5, linger_s=0)
         self.jobs: Jobs = self.service
         self.services = Services(
             settings,

@@ -66,6 +66,13 @@ async def finished(house: House, client: httpx.AsyncClient) -> list[ServerSentEv
         return await read(client, job_id)
 
 
+async def recorded(client: httpx.AsyncClient, job_id: str) -> None:
+    """Until the first chunk is, which is a moment after the second one has begun."""
+    async with asyncio.timeout(10):
+        while not (await client.get(f"/jobs/{job_id}")).json()["segments"]:  # noqa: ASYNC110  # over HTTP nobody is told
+            await asyncio.sleep(0)
+
+
 async def test_stream_tells_the_past_the_present_and_the_end(tmp_path: Path) -> None:
     house = House(tmp_path)
     async with house.client() as client:
@@ -119,6 +126,7 @@ async def test_cancelled_job_ends_its_streams(tmp_path: Path) -> None:
         job_id = await submitted(client)
         reading = asyncio.create_task(read(client, job_id))
         await gate.reached.wait()
+        await recorded(client, job_id)
         await client.delete(f"/jobs/{job_id}")
         events = await reading
 
