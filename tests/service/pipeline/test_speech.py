@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -25,3 +29,13 @@ async def test_probabilities_do_not_depend_on_the_size_of_the_blocks(decoders: D
 
     assert len(whole) == -(-len(speech) // WINDOW)
     assert np.concatenate([*blocks, detector.finish()]) == pytest.approx(whole, abs=1e-4)
+
+
+def test_library_that_finds_speech_is_told_not_to_report_before_it_is_imported() -> None:
+    code = (
+        "import os, sys, serve_app.pipeline; print(os.environ['ORT_DISABLE_TELEMETRY'], 'onnxruntime' in sys.modules)"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+
+    assert said.split() == ["1", "False"]
