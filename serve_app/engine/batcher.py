@@ -26,8 +26,9 @@ LONGEST_DELAY_S = 10.0
 """So nothing starves, an item yields for no longer than this to what came after it."""
 BACKGROUND_S = 60.0
 """An item in the background yields for so much longer."""
-LATELY_S = 10.0
-"""Who came not longer ago will soon come again; the model's own threads should not all be in the middle of something then."""
+LATELY_S = 2.0
+"""Who came not longer ago will soon come again; the model's own threads should not all be in the middle of something then. Short,
+because a file alone takes longer in one place than in two."""
 COMPANION_S = 0.25
 """How much sooner a key is due for each companion that it would fill a batch with."""
 
