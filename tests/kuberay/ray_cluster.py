@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,7 @@ import httpx
 import psutil
 
 import serve_app
-from tests.cluster.running import free_port, poll
+from tests.cluster.running import poll
 from tests.kuberay.manifests import Manifests
 
 JFK = Path(serve_app.__file__).parent / "cli" / "jfk.flac"
@@ -26,6 +28,7 @@ RAY = str(Path(sys.executable).with_name("ray"))
 START_S = 120
 RUNNING_S = 180
 OBJECT_STORE_BYTES = 100_000_000
+PORTS = range(20_000, 32_000)  # above those of Ray's workers, below those that the kernel gives to whoever asks for any
 TOKEN = "of-this-test-" + "x" * 27  # Ray wants it long
 
 
@@ -62,7 +65,7 @@ class RayCluster:
     nodes: list[Node] = field(default_factory=list)
 
     def start_head(self, *more: str) -> Node:
-        return self._start(
+        head = self._start(
             "--head",
             f"--port={self.gcs_port}",
             "--num-cpus=0",
@@ -71,6 +74,8 @@ class RayCluster:
             f"--ray-client-server-port={free_port()}",
             *more,
         )
+        poll(lambda: self._dashboard_answers() or None, deadline_s=START_S)
+        return head
 
     def start_worker(self, *, cpus: int, gpus: int = 0, resources: Mapping[str, float] | None = None) -> Node:
         return self._start(
@@ -102,8 +107,13 @@ class RayCluster:
         return node
 
     def deploy(self, config: Mapping[str, Any]) -> None:
-        """The call with which KubeRay hands over `serveConfigV2`."""
-        self.ask("PUT", "/api/serve/applications/", json=config)
+        """The call with which KubeRay hands over `serveConfigV2`; it, too, calls again when nobody answers."""
+        poll(lambda: self._takes(config) or None, deadline_s=START_S, every_s=2)
+
+    def _takes(self, config: Mapping[str, Any]) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return self.ask("PUT", "/api/serve/applications/", json=config).is_success
+        return False
 
     def application(self) -> dict[str, Any]:
         """The state of the one application, as KubeRay reads it."""
@@ -132,6 +142,11 @@ class RayCluster:
         nodes = self.ask("GET", "/api/v0/nodes", params={"detail": "1"}).json()["data"]["result"]["result"]
         return [node for node in nodes if node["state"] == "ALIVE"]
 
+    def _dashboard_answers(self) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return self.ask("GET", "/api/version").is_success
+        return False
+
     def ask(self, method: str, path: str, *, token: str = TOKEN, **request: Any) -> httpx.Response:
         """
         Raises:
@@ -149,6 +164,15 @@ class RayCluster:
         psutil.wait_procs(family, timeout=15)
         for node in self.nodes:
             node.process.wait(timeout=15)
+
+
+def free_port() -> int:
+    """One that no process of Ray's takes before it is used."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 def _family(node: Node) -> list[psutil.Process]:

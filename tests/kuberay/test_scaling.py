@@ -72,6 +72,10 @@ def gpu_nodes(cluster: RayCluster) -> set[str]:
     return found
 
 
+def has_cpu_node(cluster: RayCluster) -> bool:
+    return any("cpu_node" in node["resources_total"] for node in cluster.alive())
+
+
 def test_gpu_node_comes_for_work_and_goes_without() -> None:
     manifests = manifests_of("gpu")
     settings = {
@@ -84,6 +88,7 @@ def test_gpu_node_comes_for_work_and_goes_without() -> None:
         config = cluster.folder / "autoscaler.json"
         config.write_text(json.dumps(autoscaler_config(manifests, cluster.gcs_port)))
         cluster.start_head(f"--autoscaling-config={config}")
+        poll(lambda: has_cpu_node(cluster) or None, deadline_s=SCALES_S)
         before = {node["node_id"] for node in cluster.alive() if node["resources_total"].get("GPU")}
         cluster.deploy(config_on_this_machine(manifests, cluster, **settings))
         cluster.wait_until_running()
