@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -100,17 +100,17 @@ def _matching(given: str, keys: Iterable[ApiKey]) -> ApiKey | None:
 KeyDep = Annotated[ApiKey | None, Depends(authorise)]
 
 
-def needs(scope: Scope) -> Callable[[ApiKey | None], None]:
+def needs(scope: Scope) -> Callable[[ApiKey | None], Awaitable[None]]:
     """A dependency that refuses keys without a scope."""
 
-    def check(key: KeyDep) -> None:
+    async def check(key: KeyDep) -> None:
         if key is not None and not key.may(scope):
             raise NotPermitted(f"This needs an API key of scope {scope}, which yours lacks: {ASK}.")
 
     return check
 
 
-def owner(key: KeyDep) -> str:
+async def owner(key: KeyDep) -> str:
     """Whose jobs and uploads these are; "" where no key is needed."""
     return "" if key is None else key.owner
 
@@ -118,7 +118,7 @@ def owner(key: KeyDep) -> str:
 OwnerDep = Annotated[str, Depends(owner)]
 
 
-def viewer(key: KeyDep, owner: OwnerDep) -> Owner:
+async def viewer(key: KeyDep, owner: OwnerDep) -> Owner:
     """Whose jobs and uploads the request may see and end: those of its key, or everybody's, by its scope."""
     return None if key is not None and key.may(Scope.ADMIN) else owner
 

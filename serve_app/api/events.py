@@ -23,7 +23,7 @@ from serve_app.transcript.types import (
 MAX_ID_DIGITS = 15
 
 
-def last_seen(request: Request, last_event_id: str = "") -> int | None:
+async def last_seen(request: Request, last_event_id: str = "") -> int | None:
     """
     The last event that the client has, from `Last-Event-ID` or `?last_event_id=`; None if it has none.
 

@@ -33,7 +33,7 @@ JSON = "application/json"
 MAX_PAGE = 100
 
 
-def known_form(job_id: str) -> str:
+async def known_form(job_id: str) -> str:
     """
     Raises:
         JobNotFound: That is no id that a job can have.

@@ -73,7 +73,7 @@ class RateLimiter:
         return Allowance(self._limit, math.floor(0.001 - wait_s / interval_s), full_at_s - now_s)
 
 
-def counted(request: Request, owner: OwnerDep) -> None:
+async def counted(request: Request, owner: OwnerDep) -> None:
     """
     A dependency of routes that begin work.
 

@@ -72,17 +72,21 @@ class Services:
         return Catalogue(self.settings)
 
 
-def services(request: Request) -> Services:
+# Dependencies that await nothing are async all the same: FastAPI calls each other one in a thread, and on a busy machine a request
+# waits for every thread to get a processor.
+
+
+async def services(request: Request) -> Services:
     found: Services = request.app.state.services
     return found
 
 
-def request_limiter(request: Request) -> RequestLimiter:
+async def request_limiter(request: Request) -> RequestLimiter:
     found: RequestLimiter = request.app.state.limiter
     return found
 
 
-def jobs(services: Annotated[Services, Depends(services)]) -> Jobs:
+async def jobs(services: Annotated[Services, Depends(services)]) -> Jobs:
     """
     Raises:
         HTTPException: 404: this service keeps no jobs.
@@ -92,7 +96,7 @@ def jobs(services: Annotated[Services, Depends(services)]) -> Jobs:
     return services.jobs
 
 
-def models(services: Annotated[Services, Depends(services)]) -> Models:
+async def models(services: Annotated[Services, Depends(services)]) -> Models:
     """
     Raises:
         HTTPException: 404: nobody here knows the states of models.

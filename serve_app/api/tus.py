@@ -47,14 +47,14 @@ class TusRoute(APIRoute):
                 _check_version(request)
                 response = await handle(request)
             except (RayscribeError, HTTPException) as error:
-                response = answer(error, services(request).settings.limits.max_retry_after_s)
+                response = answer(error, (await services(request)).settings.limits.max_retry_after_s)
             response.headers["Tus-Resumable"] = VERSION
             return response
 
         return versioned
 
 
-def uploads(request: Request, _: JobsDep, __: Annotated[None, Depends(needs(Scope.JOBS))]) -> ResumableUploads:
+async def uploads(request: Request, _: JobsDep, __: Annotated[None, Depends(needs(Scope.JOBS))]) -> ResumableUploads:
     found: ResumableUploads = request.app.state.uploads
     return found
 
