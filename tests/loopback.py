@@ -43,6 +43,7 @@ def serving(app: ASGIApp) -> Iterator[str]:
 def trust_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Clients of loopback need no certificates, and to read all of a machine's takes each of them 20 ms."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SSL_CERT_FILE", raising=False)
         patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("no-certificates")))
         yield
 
