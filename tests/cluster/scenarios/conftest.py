@@ -1,5 +1,5 @@
 """
-One recogniser, and in `make test-slow` two, with three ids of the same weights and room for two of them.
+One recogniser and one Gateway, and in `make test-slow` two of each, with three ids of the same weights and room for two of them.
 
 What is not loaded is turned away, as the replaced system did it.
 """
@@ -26,6 +26,7 @@ def rejecting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         tmp_path_factory.mktemp("rejecting"),
         models=dict.fromkeys(MODELS, WEIGHTS),
         preload=[],
+        gateway={"replicas": request.param},
         recognizer={"min_replicas": request.param, "max_replicas": request.param},
         lifecycle={
             "max_models": 2,

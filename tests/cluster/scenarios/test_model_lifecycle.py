@@ -12,6 +12,7 @@ from tests.cluster.job_client import JobClient
 from tests.cluster.lifecycle.model_client import RECORDING
 from tests.cluster.running import Service, poll
 from tests.cluster.scenarios.lifecycle_client import (
+    AT_WORK_S,
     JOB_S,
     MODELS,
     NEVER,
@@ -277,6 +278,22 @@ def test_health_tells_each_state_of_the_default_model(
 
     assert (before, while_it_loads) == ("unloaded", "loading")
     assert done(jobs, job_id)["attempts"] == 1
+
+
+@pytest.mark.slow
+def test_service_is_not_safe_to_stop_while_any_gateway_has_a_request(
+    rejecting: Service, models: LifecycleClient
+) -> None:
+    models.is_loaded(A)
+    with ThreadPoolExecutor(1) as pool:
+        with suspended(rejecting):  # so that no recogniser can tell of its work
+            answer = pool.submit(models.transcribe, A)
+            poll(lambda: None if models.all_status()["safe_to_stop"] else True, deadline_s=AT_WORK_S, every_s=0.05)
+            told = [models.all_status()["safe_to_stop"] for _ in range(10)]
+        answer.result().raise_for_status()
+
+    assert not any(told)
+    poll(lambda: models.all_status()["safe_to_stop"] or None, deadline_s=AT_WORK_S)
 
 
 @pytest.mark.slow
