@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -89,7 +88,7 @@ def create_app(services: Services) -> FastAPI:
     for routes in (audio, jobs, tus, models, lifecycle, system, metrics):
         # As they are: `include_router` would build each of them once more, while the first request waits for it.
         app.router.routes.extend(routes.router.routes)
-    app.add_api_route("/openapi.json", partial(_openapi, app), include_in_schema=False)
+    app.add_route("/openapi.json", _openapi, include_in_schema=False)
     if services.settings.http.enable_ui:
         add_pages(app)
     return app
@@ -119,5 +118,5 @@ def _invalid_query(error: Exception) -> InvalidRequest:
     return InvalidRequest(f"{param}: {first['msg']}.", param=param)
 
 
-async def _openapi(app: FastAPI) -> JSONResponse:
-    return JSONResponse(documents.openapi(app))
+async def _openapi(request: Request) -> JSONResponse:
+    return JSONResponse(documents.openapi(request.app))

@@ -11,6 +11,7 @@ from pathlib import Path
 import fastapi_offline
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse
 from starlette.staticfiles import StaticFiles
 
@@ -26,15 +27,15 @@ SWAGGER_UI = Path(str(files(fastapi_offline))) / "static"
 def add_pages(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=STATIC))
     app.mount("/docs/static", StaticFiles(directory=SWAGGER_UI))
-    app.add_api_route("/", _index, include_in_schema=False)
-    app.add_api_route("/docs", _docs, include_in_schema=False)
+    app.add_route("/", _index, include_in_schema=False)
+    app.add_route("/docs", _docs, include_in_schema=False)
 
 
-async def _index() -> FileResponse:
+async def _index(_: Request) -> FileResponse:
     return FileResponse(STATIC / "index.html", headers={"content-security-policy": OF_PAGE})
 
 
-async def _docs() -> HTMLResponse:
+async def _docs(_: Request) -> HTMLResponse:
     page = get_swagger_ui_html(
         openapi_url="openapi.json",
         title="rayscribe: API",
