@@ -43,7 +43,7 @@ def test_worker_is_ready_with_a_replica_and_not_before_nor_while_it_drains() -> 
         cluster.start_head()
         worker = start_group(cluster, manifests, "cpu")
         without_replica = is_ready(cluster, worker)
-        with pytest.raises(httpx.HTTPStatusError, match="401"):
+        with pytest.raises(httpx.HTTPStatusError, match="403"):
             cluster.ask("GET", "/api/serve/applications/", token="of somebody else")
         config = config_on_this_machine(manifests, cluster)
         cluster.deploy(config)

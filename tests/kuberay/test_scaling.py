@@ -21,6 +21,17 @@ HEAD_ID = "f" * 51 + "00000"  # which Ray's provider of fake nodes expects
 IDLE_S = 5
 SCALES_S = 180
 
+# Means nothing for fake nodes, and must be there.
+LOOKED_UP = (
+    "setup_commands",
+    "head_setup_commands",
+    "worker_setup_commands",
+    "initialization_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+    "cluster_synced_files",
+)
+
 # Ray's class for this, `ray.cluster_utils.AutoscalingCluster`, runs `ray stop --force`, which ends every Ray of the machine.
 FAKE = {
     "RAY_FAKE_CLUSTER": "1",
@@ -41,7 +52,9 @@ def autoscaler_config(manifests: Manifests, gcs_port: int) -> dict[str, Any]:
         "upscaling_speed": 1.0,
         "idle_timeout_minutes": IDLE_S / 60,
         "provider": {
-            "type": "fake_multinode",
+            # By its class: the type of that name wants a file that Ray's wheel lacks.
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
             "use_node_id_as_ip": True,
             "disable_node_updaters": True,
             "disable_launch_config_check": True,
@@ -49,6 +62,7 @@ def autoscaler_config(manifests: Manifests, gcs_port: int) -> dict[str, Any]:
             "head_node_id": HEAD_ID,
             "gcs_address": f"127.0.0.1:{gcs_port}",
         },
+        **dict.fromkeys(LOOKED_UP, ()),
         "head_node_type": "ray.head.default",
         "available_node_types": head | {group["groupName"]: _node_type(manifests, group) for group in manifests.groups},
     }
