@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import certifi
 import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
 START_S = 20
+END = "-----END CERTIFICATE-----\n"
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,12 @@ def serving(app: ASGIApp) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def trust_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Clients of loopback need no certificates, and to read all of a machine's takes each of them 20 ms."""
+def trust_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Clients of loopback need no certificate, though some insist on one; to read all there are takes each of them 20 ms."""
+    bundle = tmp_path_factory.mktemp("certificates") / "one.pem"
+    bundle.write_text(certifi.contents().partition(END)[0] + END)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("SSL_CERT_FILE", raising=False)
-        patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("no-certificates")))
+        patch.setenv("SSL_CERT_FILE", str(bundle))
         yield
 
 

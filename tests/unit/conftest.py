@@ -1,5 +1,5 @@
 """What the unit tests share."""
 
-from tests.loopback import trust_nobody
+from tests.loopback import trust_one
 
-__all__ = ["trust_nobody"]
+__all__ = ["trust_one"]
