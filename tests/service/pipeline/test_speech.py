@@ -31,6 +31,7 @@ async def test_probabilities_do_not_depend_on_the_size_of_the_blocks(decoders: D
     assert np.concatenate([*blocks, detector.finish()]) == pytest.approx(whole, abs=1e-4)
 
 
+@pytest.mark.server
 def test_library_that_finds_speech_is_told_not_to_report_before_it_is_imported() -> None:
     code = (
         "import os, sys, serve_app.pipeline; print(os.environ['ORT_DISABLE_TELEMETRY'], 'onnxruntime' in sys.modules)"
