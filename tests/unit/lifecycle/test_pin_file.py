@@ -14,6 +14,7 @@ from serve_app.testing import FakeClock
 from tests.unit.lifecycle.world import A, B, World, settled
 
 NOW = FakeClock().utc()
+LONG_S = 10**6  # however often a test looks whether a thread has written
 
 
 class Written(PinFile):
@@ -52,22 +53,21 @@ async def test_pin_outlives_its_coordinator(tmp_path: Path) -> None:
     first, file = await begun(path, clock)
     async with first.running():
         await file.was_read.wait()
-        await settled()
-        await first.registry.load(A, ttl_s=60)
+        await first.registry.load(A, ttl_s=LONG_S)
         await first.registry.load(B, ttl_s=-1)
-        await first.advance(1)
-        await file.writes.get()
+        while set(await next_write(first, file)) != {A, B}:
+            await settled()
     clock.advance(30)
 
     second, file = await begun(path, clock)
     async with second.running():
-        await file.was_read.wait()
-        await settled()
+        while len(second.holder.calls) < 2:  # a thread reads
+            await settled()
         found = await second.registry.overview(A), await second.registry.overview(B)
 
         assert [call.model_id for call in second.holder.calls] == [A, B]
         assert [model.state for model in found] == [ModelState.LOADING] * 2
-        assert [model.pinned_until for model in found] == [clock.utc() + timedelta(seconds=60), FOREVER]
+        assert [model.pinned_until for model in found] == [clock.utc() + timedelta(seconds=LONG_S), FOREVER]
 
 
 async def test_pin_that_has_ended_or_was_taken_back_is_not_given_again(tmp_path: Path) -> None:
@@ -75,8 +75,8 @@ async def test_pin_that_has_ended_or_was_taken_back_is_not_given_again(tmp_path:
     PinFile(path).write({A: KeptPin(60, NOW), B: KeptPin(-1, FOREVER), "of no catalogue": KeptPin(-1, FOREVER)})
     world, file = await begun(path, clock)
     async with world.running():
-        await file.was_read.wait()
-        await settled()
+        while not world.holder.calls:
+            await settled()
         held = [call.model_id for call in world.holder.calls]
         await world.registry.unload(B)
 
