@@ -33,6 +33,9 @@ PROCESSES = {
     # Huge pages are asked for and given back faster, so that engine/memory.py can give back more of them.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts, so that memory is asked of the GPU that is used
+    # Sound of up to 16 s goes within the call: by way of Ray's object store, as from 100 KB on, each hop takes 1 ms and 4 ms of
+    # processor time more. What is larger goes faster by the store.
+    "RAY_max_direct_call_object_size": str(512 * 1024),
     "RAY_worker_niceness": "0",  # Ray's default of 15 starves the service on a machine that does other work
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.api.edge:proxy_middlewares",
 }
