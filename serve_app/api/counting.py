@@ -14,7 +14,7 @@ from serve_app.telemetry.tally import Tally
 logger = logging.getLogger(__name__)
 
 OTHER = "other"
-PROBES = ("/health", "/metrics")  # asked every few seconds, by machines
+POLLED = frozenset({"/health", "/health/live", "/health/ready", "/metrics", "/model/status", "/jobs/{job_id}"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 CLIENT_WENT_AWAY = 499  # nobody reads it; a number for access logs
 
@@ -47,9 +47,14 @@ class CountRequests:
         finally:
             route = _template(scope)
             self._tally.count(HTTP_REQUESTS, method, route, str(status))
-            level = logging.DEBUG if route.startswith(PROBES) else logging.INFO
+            level = logging.DEBUG if _is_poll(method, route, status) else logging.INFO
             with working_on(job_id=scope.get("path_params", {}).get("job_id", "")):
                 logger.log(level, "%s %s %d in %.3f s", method, route, status, self._clock() - began_s)
+
+
+def _is_poll(method: str, route: str, status: int) -> bool:
+    """Asked every few seconds, by machines, and answered as ever: it would bury what happens."""
+    return method in ("GET", "HEAD") and route in POLLED and status < 400
 
 
 def _template(scope: Scope) -> str:

@@ -41,17 +41,17 @@ class Scraper:
         self._asked_s: float | None = None
         self._is_up = False
         self._has_store: bool | None = None
-        self._counts: Counts = {}
+        self._counts: Counts | None = None
         self._stats: QueueStats | None = None
         self._models: ClusterModels | None = None
 
     async def scrape(self) -> bytes:
-        """In Prometheus' text format, at most a second old while the Coordinator answers."""
+        """In Prometheus' text format, of the last second while the Coordinator answers at once."""
         async with self._asking:
-            now_s = self._services.clock()
-            if self._asked_s is None or now_s - self._asked_s >= KEPT_S:
+            if self._asked_s is None or self._services.clock() - self._asked_s >= KEPT_S:
                 await asyncio.gather(self._ask_counts(), self._ask_jobs(), self._ask_models())
-                self._asked_s = now_s
+                # Once they are done: whoever waited meanwhile is told what they brought, also if that took all its time.
+                self._asked_s = self._services.clock()
         return exposition(self._counts, readings([*self._readings()]))
 
     async def _ask_counts(self) -> None:

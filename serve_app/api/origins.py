@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -68,18 +68,19 @@ class SameMachine:
 
     def _why_not(self, headers: Headers) -> str | None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        if not is_loopback(_name(host)):
+        if not is_loopback(_split(f"//{host}").hostname or ""):
             return (
                 "This service has no API key, so it answers to the names of its own machine only: set one, or auth.mode: none"
                 " if everyone may use it."
             )
-        if origin is None or urlsplit(origin).netloc == host or {origin, "*"} & {*self._origins}:
+        if origin is None or _split(origin).netloc == host or {origin, "*"} & {*self._origins}:
             return None
         return "Pages of other origins may not use this service: name theirs in http.cors_origins."
 
 
-def _name(host: str) -> str:
+def _split(url: str) -> SplitResult:
+    """Into nothing, if it is none."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return urlsplit(url)
     except ValueError:
-        return ""
+        return SplitResult("", "", "", "", "")

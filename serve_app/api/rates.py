@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from fastapi import Request
 
 from serve_app.api.auth import OwnerDep
 from serve_app.api.headers import answer_headers
-from serve_app.errors import RateLimited
+from serve_app.errors import Overloaded, RateLimited
 
 MINUTE_S = 60.0
 
@@ -70,26 +70,45 @@ class RateLimiter:
         if wait_s > interval_s / 1000:  # sums of fractions are not exact
             return Allowance(self._limit, 0, full_at_s - interval_s - now_s, wait_s)
         self._full_at_s[client] = full_at_s
-        return Allowance(self._limit, math.floor(0.001 - wait_s / interval_s), full_at_s - now_s)
+        return self._left(full_at_s - now_s)
+
+    def give_back(self, client: str) -> Allowance | None:
+        """A request that was taken and came to nothing."""
+        if not self._limit or client not in self._full_at_s:
+            return None
+        self._full_at_s[client] -= MINUTE_S / self._limit
+        return self._left(max(0.0, self._full_at_s[client] - self._clock()))
+
+    def _left(self, reset_s: float) -> Allowance:
+        interval_s = MINUTE_S / self._limit
+        return Allowance(self._limit, math.floor(0.001 + (MINUTE_S - reset_s) / interval_s), reset_s)
 
 
-async def counted(request: Request, owner: OwnerDep) -> None:
+async def counted(request: Request, owner: OwnerDep) -> AsyncIterator[None]:
     """
-    A dependency of routes that begin work.
+    A dependency of routes that begin work; what the service itself had no room for is not counted.
 
     Raises:
         RateLimited: The key has begun too much within a minute.
     """
     rates: RateLimiter = request.app.state.rates
     allowance = rates.take(owner)
-    if allowance is None:
-        return
-    answer_headers(request).update(allowance.headers())
-    if allowance.wait_s:
+    _tell(request, allowance)
+    if allowance and allowance.wait_s:
         raise RateLimited(
             f"This API key may begin {allowance.limit} requests a minute, and has. Try again later.",
             retry_after_s=allowance.wait_s,
         )
+    try:
+        yield
+    except Overloaded:
+        _tell(request, rates.give_back(owner))
+        raise
+
+
+def _tell(request: Request, allowance: Allowance | None) -> None:
+    if allowance:
+        answer_headers(request).update(allowance.headers())
 
 
 def shown(seconds: float) -> str:

@@ -52,24 +52,26 @@ class Courier:
         self._task = asyncio.create_task(self._run(), context=contextvars.Context())
 
     async def close(self) -> None:
-        """Send the last of it."""
+        """Send the last of it: what had not arrived, and what has grown since."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self.bring()
+        while await self.bring():
+            pass
 
-    async def bring(self) -> None:
-        """Send what has grown; later again if that fails."""
+    async def bring(self) -> bool:
+        """Send what has grown; later again if that fails. Whether something arrived."""
         growth = self._on_its_way = self._on_its_way or self._next()
         if growth is None:
-            return
+            return False
         try:
             async with asyncio.timeout(ANSWER_S):
                 await self._send(growth)
         except Exception as error:
             logger.debug("counts wait for who adds them up: %r", error)
-            return
+            return False
         self._on_its_way = None
+        return True
 
     def _next(self) -> Growth | None:
         if not (counts := self._tally.take()):

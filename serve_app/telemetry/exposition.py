@@ -20,11 +20,14 @@ Readings = Mapping[Gauge, Mapping[tuple[str, ...], float]]
 """Of each gauge: the values of its labels → what it shows."""
 
 
-def exposition(counts: Counts, readings: Readings) -> bytes:
+def exposition(counts: Counts | None, readings: Readings) -> bytes:
     """
     The text format; every metric that there is has at least its help text.
 
     Series of metrics that this version does not know, or knows in another shape, are left out.
+
+    Args:
+        counts: None while nobody said them. Shown as zeros, they would seem to grow by all that ever was.
     """
     registry = CollectorRegistry()
     registry.register(_Once([*_counted(counts), *_asked(readings)]))
@@ -39,16 +42,22 @@ class _Once(Collector):
         return self._families
 
 
-def _counted(counts: Counts) -> Iterator[Metric]:
+def _counted(counts: Counts | None) -> Iterator[Metric]:
+    known = {} if counts is None else {**_zeros(), **counts}
     for metric in COUNTED:
-        its = sorted((labels, vector) for (name, labels), vector in counts.items() if name == metric.name)
+        its = sorted((labels, vector) for (name, labels), vector in known.items() if name == metric.name)
         yield _counter(metric, its) if isinstance(metric, Counter) else _histogram(metric, its)
+
+
+def _zeros() -> Counts:
+    """What has not happened yet: `increase()` of a series whose first sample is 3 is 0, and of one that begins here is 3."""
+    return {
+        (metric.name, labels): (0.0,) for metric in COUNTED if isinstance(metric, Counter) for labels in metric.known
+    }
 
 
 def _counter(counter: Counter, series: list[tuple[tuple[str, ...], tuple[float, ...]]]) -> Metric:
     family = CounterMetricFamily(counter.name, counter.says, labels=counter.labels)
-    if not series and not counter.labels:
-        series = [((), (0.0,))]  # what has not happened yet is a zero that rates can begin at
     for labels, vector in series:
         family.add_metric(labels, vector[0])
     return family

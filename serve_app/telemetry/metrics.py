@@ -9,6 +9,7 @@ from serve_app.telemetry.tally import Counter, Histogram
 LATENCY_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 LOAD_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 600.0)
 BATCH_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0)
+KINDS = ("request", "job")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,13 @@ TRANSCRIPTIONS = Counter(
     "rayscribe_transcriptions_total",
     "Transcriptions that ended, of requests and attempts at jobs: done, failed, or cancelled.",
     ("kind", "outcome"),
+    (KINDS, ("done", "failed", "cancelled")),
 )
 AUDIO_SECONDS = Counter(
-    "rayscribe_audio_seconds_total", "Seconds of audio that were worked through, silence included.", ("kind",)
+    "rayscribe_audio_seconds_total",
+    "Seconds of audio that were worked through, silence included.",
+    ("kind",),
+    (KINDS,),
 )
 REAL_TIME_FACTOR = Histogram(
     "rayscribe_real_time_factor",
@@ -82,11 +87,17 @@ MODEL_LOAD_FAILURES = Counter(
 
 # Counted by the Coordinator.
 JOBS_SUBMITTED = Counter("rayscribe_jobs_submitted_total", "Jobs accepted.")
-JOBS_ENDED = Counter("rayscribe_jobs_ended_total", "Jobs that ended: done, failed, or cancelled.", ("state",))
+JOBS_ENDED = Counter(
+    "rayscribe_jobs_ended_total",
+    "Jobs that ended: done, failed, or cancelled.",
+    ("state",),
+    (("done", "failed", "cancelled"),),
+)
 WEBHOOK_ATTEMPTS = Counter(
     "rayscribe_webhook_attempts_total",
     "Attempts at webhooks: `delivered`, `retried` later, or the last of those, `exhausted`.",
     ("outcome",),
+    (("delivered", "retried", "exhausted"),),
 )
 
 # Asked of the Coordinator.

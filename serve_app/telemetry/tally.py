@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 
 Series = tuple[str, tuple[str, ...]]
 """The name of a metric, and the values of its labels."""
@@ -15,11 +16,23 @@ Counts = Mapping[Series, tuple[float, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """Something that is counted; `says` is its help text."""
+    """
+    Something that is counted.
+
+    Attributes:
+        says: Its help text.
+        values: Of each label all that it can say; () where that is not known from the beginning.
+    """
 
     name: str
     says: str
     labels: tuple[str, ...] = ()
+    values: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def known(self) -> tuple[tuple[str, ...], ...]:
+        """The labels of all its series, where they are known before anything is counted."""
+        return tuple(product(*self.values)) if len(self.values) == len(self.labels) else ()
 
 
 @dataclass(frozen=True, slots=True)

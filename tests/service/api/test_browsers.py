@@ -104,7 +104,9 @@ def test_origins_come_from_the_environment_too() -> None:
     assert settings.http.cors_origins == (APP,)
 
 
-@pytest.mark.parametrize("origin", [EVIL, "null", "http://127.0.0.1:9000", "http://127.0.0.1:8000.evil.example.com"])
+@pytest.mark.parametrize(
+    "origin", [EVIL, "null", "http://127.0.0.1:9000", "http://127.0.0.1:8000.evil.example.com", "http://["]
+)
 async def test_page_of_another_origin_cannot_use_a_service_without_keys(alone: httpx.AsyncClient, origin: str) -> None:
     """A form needs no preflight: the browser would send it, and the work would be done."""
     response = await alone.post(TRANSCRIPTIONS, files=FILES, data={"model": "whisper-1"}, headers={"origin": origin})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app import __version__
 from serve_app.api.application import Services
+from serve_app.api.metrics import ASKING_S
 from serve_app.errors import CoordinatorUnavailable, StoreUnavailable
 from serve_app.jobs.job import QueueStats
 from serve_app.models.types import ClusterModels, GpuMemory, ModelState, Reason
@@ -143,7 +145,7 @@ async def test_a_gateway_that_never_heard_of_the_coordinator_says_so(services: S
 
     assert value(seen, "coordinator_up") == 0
     assert value(seen, "build_info", version=__version__) == 1
-    assert not [name for name, _ in seen if "model" in name]
+    assert not [name for name, _ in seen if "model" in name or name.endswith("_total")]
 
 
 async def test_a_store_that_is_away_is_shown(services: Services) -> None:
@@ -184,6 +186,23 @@ async def test_however_many_scrape_the_coordinator_is_asked_once_a_second(servic
         await scrape(http)
 
     assert keeper.asked == 2
+
+
+async def test_however_many_scrape_a_coordinator_that_is_away_is_waited_for_once(services: Services) -> None:
+    clock = FakeClock()
+
+    class Silent(Moody):
+        async def totals(self) -> Counts:
+            self.asked += 1
+            await asyncio.sleep(0)
+            clock.advance(ASKING_S)
+            raise TimeoutError
+
+    keeper = Silent(Tally())
+    async with client_of(dataclasses.replace(services, total_keeper=keeper, clock=clock)) as http:
+        await asyncio.gather(*(scrape(http) for _ in range(6)))
+
+    assert keeper.asked == 1
 
 
 @pytest.mark.parametrize(("metrics", "status"), [("open", 200), ("key", 401)])

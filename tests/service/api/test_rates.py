@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from serve_app.api.application import Services
+from serve_app.api.application import Services, create_app
 from serve_app.settings import ApiKey, LimitSettings
 from serve_app.testing import FakeClock
 from tests.service.api.conftest import WAV, client_of, sdk_over
@@ -60,6 +60,27 @@ async def test_refused_requests_count_too_and_say_what_is_left(http: httpx.Async
     refused = await transcribe(http, model="nobody")
 
     assert (refused.status_code, refused.headers[LEFT]) == (404, "1")
+
+
+async def test_what_the_service_has_no_room_for_does_not_count(services: Services, clock: FakeClock) -> None:
+    limits = LimitSettings(requests_per_minute_per_key=2, max_requests=1)
+    limited = dataclasses.replace(
+        services,
+        settings=services.settings.model_copy(update={"limits": limits}),
+        api_keys=lambda: [ApiKey("sk-one")],
+        clock=clock,
+    )
+    app = create_app(limited)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as http:
+        with app.state.limiter.place("another"):
+            full = [await transcribe(http) for _ in range(3)]
+        served = await transcribe(http)
+        app.state.limiter.drain()
+        stopping = [await transcribe(http) for _ in range(3)]
+
+    assert [(answer.status_code, answer.headers[LEFT]) for answer in full] == [(503, "2")] * 3
+    assert (served.status_code, served.headers[LEFT]) == (200, "1")
+    assert [(answer.status_code, answer.headers[LEFT]) for answer in stopping] == [(503, "1")] * 3
 
 
 async def test_reading_does_not_count(http: httpx.AsyncClient) -> None:

@@ -18,6 +18,7 @@ from serve_app.settings import AuthSettings
 from serve_app.telemetry import configure_logging
 from serve_app.testing import SENTENCES
 from tests.service.api.conftest import WAV, client_of
+from tests.service.api.job_house import House, submitted
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,20 @@ async def test_each_request_is_a_line_with_its_id(services: Services, capsys: py
 
     (line,) = lines(capsys)
     assert (line["request_id"], line["message"]) == ("mine", "GET /v1/models 200 in 0.000 s")
+
+
+async def test_what_is_polled_is_a_line_only_when_it_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with House(tmp_path).client() as http:
+        job_id = await submitted(http)
+        configure_logging("DEBUG", "json")
+        polled = ["/health", "/health/live", "/health/ready", "/metrics", "/model/status", f"/jobs/{job_id}"]
+        answers = [await http.get(path) for path in polled]
+        await http.get(f"/jobs/{uuid.uuid4()}")
+        await http.delete(f"/jobs/{job_id}")
+
+    levels = [line["level"] for line in lines(capsys) if line["logger"] == "serve_app.api.counting"]
+    assert [answer.status_code for answer in answers] == [200] * 6
+    assert levels == ["DEBUG"] * 6 + ["INFO"] * 2
 
 
 async def test_a_request_about_a_job_names_it_unless_the_id_is_none_of_ours(

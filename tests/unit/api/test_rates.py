@@ -66,6 +66,27 @@ def test_what_is_left_counts_down_and_comes_back(clock: FakeClock) -> None:
     assert left == [(2, 20), (1, 40), (0, 60), (0, 60)]
 
 
+def test_what_is_given_back_can_be_taken_again(clock: FakeClock) -> None:
+    limiter = RateLimiter(per_minute=2, clock=clock)
+    waits(limiter, 2)
+    back = limiter.give_back("a")
+
+    assert back
+    assert (back.remaining, back.reset_s) == (1, 30)
+    assert waits(limiter, 2) == [0, 30]
+
+
+def test_what_comes_back_late_makes_the_bucket_no_larger(clock: FakeClock) -> None:
+    limiter = RateLimiter(per_minute=2, clock=clock)
+    waits(limiter, 1)
+    clock.advance(3600)
+    back = limiter.give_back("a")
+
+    assert back
+    assert (back.remaining, back.reset_s) == (2, 0)
+    assert waits(limiter, 3) == [0, 0, 30]
+
+
 def test_limit_that_changes_holds_at_once(clock: FakeClock) -> None:
     limiter = RateLimiter(per_minute=0, clock=clock)
     unlimited = waits(limiter, 100)
@@ -77,6 +98,7 @@ def test_limit_that_changes_holds_at_once(clock: FakeClock) -> None:
 def test_without_a_limit_or_a_key_nothing_is_counted(clock: FakeClock) -> None:
     assert RateLimiter(per_minute=0, clock=clock).take("a") is None
     assert RateLimiter(per_minute=1, clock=clock).take("") is None
+    assert RateLimiter(per_minute=1, clock=clock).give_back("") is None
 
 
 @pytest.mark.parametrize(("seconds", "as_text"), [(0, "0ms"), (0.02, "20ms"), (1, "1s"), (59.2, "1m0s"), (90, "1m30s")])

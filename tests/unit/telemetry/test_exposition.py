@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from serve_app.jobs.job import Status
+from serve_app.jobs.webhooks import OUTCOMES
 from serve_app.telemetry.exposition import exposition
 from serve_app.telemetry.metrics import (
     ASKED,
+    AUDIO_SECONDS,
     BATCH_SIZE,
     COORDINATOR_UP,
     COUNTED,
     HTTP_REQUESTS,
     JOBS,
+    JOBS_ENDED,
     JOBS_SUBMITTED,
+    TRANSCRIPTIONS,
+    WEBHOOK_ATTEMPTS,
     Gauge,
 )
 from serve_app.telemetry.tally import Counter, Histogram, Tally
@@ -60,6 +67,30 @@ def test_every_metric_explains_itself_before_anything_happens() -> None:
         assert f"# HELP {metric.name} " in text
         assert f"# TYPE {metric.name} " in text
     assert f"\n{JOBS_SUBMITTED.name} 0.0\n" in text
+
+
+@pytest.mark.parametrize(
+    ("counter", "labels", "words"),
+    [
+        (JOBS_ENDED, ["state"], [(status,) for status in Status if status.ended]),
+        (WEBHOOK_ATTEMPTS, ["outcome"], [(outcome,) for outcome in OUTCOMES.values()]),
+        (AUDIO_SECONDS, ["kind"], [("request",), ("job",)]),
+        (TRANSCRIPTIONS, ["kind", "outcome"], [*product(("request", "job"), ("done", "failed", "cancelled"))]),
+    ],
+)
+def test_what_has_not_happened_yet_is_a_zero_under_each_label_that_is_known(
+    counter: Counter, labels: list[str], words: list[tuple[str, ...]]
+) -> None:
+    """An alert on `increase()` would be deaf to the first samples of a series that does not begin there."""
+    shown = samples(exposition({(counter.name, words[-1]): (3.0,)}, {}))
+    its = {of: value for (name, of), value in shown.items() if name == counter.name}
+
+    assert its == {tuple(zip(labels, of, strict=True)): 3.0 if of == words[-1] else 0.0 for of in words}
+
+
+def test_counts_that_nobody_has_said_are_no_zeros() -> None:
+    """They would seem to grow by all that ever was, once somebody says them."""
+    assert samples(exposition(None, {})) == {}
 
 
 def test_series_of_another_version_are_left_out() -> None:

@@ -158,6 +158,28 @@ async def test_a_courier_that_closes_brings_the_last_of_it() -> None:
     assert await totals.totals() == ONE_CAT
 
 
+async def test_what_grew_while_an_earlier_send_failed_is_brought_at_the_close() -> None:
+    tally, keeper = Tally(), LosingAnswers(1)
+    courier = Courier("a", tally, keeper.grow)
+    tally.count(CATS)
+    await courier.bring()
+    tally.count(CATS, by=2)
+
+    await courier.close()
+
+    assert await keeper.totals() == {("cats_total", ()): (3.0,)}
+
+
+async def test_a_courier_closes_although_the_keeper_is_away() -> None:
+    tally, keeper = Tally(), LosingAnswers(2)
+    courier = Courier("a", tally, keeper.grow)
+    tally.count(CATS)
+
+    await courier.close()
+
+    assert await keeper.totals() == ONE_CAT
+
+
 async def passed(sleep: FakeSleep, seconds: float) -> None:
     await asyncio.sleep(0)
     sleep.advance(seconds)
