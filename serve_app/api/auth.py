@@ -128,7 +128,8 @@ ViewerDep = Annotated[Owner, Depends(viewer)]
 
 class Permit:
     """
-    Whether the request may do what all who use the service feel: with a key of scope admin, or where there is no such key.
+    Whether the request may do what all who use the service feel: with a key of scope admin, or, where there is no such key,
+    with one that names no scopes.
 
     Raises:
         NotPermitted: When it is called, if not.
@@ -136,7 +137,7 @@ class Permit:
 
     def __init__(self, key: KeyDep, services: ServicesDep) -> None:
         there_is_one = any(other.may(Scope.ADMIN) for other in services.api_keys())
-        self._is_given = key is None or key.may(Scope.ADMIN) or not there_is_one
+        self._is_given = key is None or key.may(Scope.ADMIN) or not (there_is_one or key.names_scopes)
 
     def __call__(self, what: str) -> None:
         if not self._is_given:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from serve_app.api import model_documents as documents
-from serve_app.api.auth import PermitDep, authorise
+from serve_app.api.auth import PermitDep, authorise, needs
 from serve_app.api.bodies import read_fields
 from serve_app.api.events import LastSeen
 from serve_app.api.model_answers import ClusterStatus, ModelStatus, model_status, status_of
@@ -18,9 +18,11 @@ from serve_app.api.services import LimiterDep, ModelsDep, Services, ServicesDep
 from serve_app.api.streams import EventStream
 from serve_app.errors import Unavailable
 from serve_app.models.types import ClusterModels, ModelState
+from serve_app.settings import Scope
 
 router = APIRouter(prefix="/model", tags=["lifecycle"], dependencies=[Depends(authorise)])
 
+STEERS = [Depends(needs(Scope.MODELS))]
 READY = frozenset({ModelState.READY, ModelState.BUSY})  # one that is parked has yet to come back to the device
 
 
@@ -32,7 +34,7 @@ async def status(request: Request, services: ServicesDep, limiter: LimiterDep, m
     return status_of(services.settings.default_model, cluster, cluster.at or services.now(), safe_to_stop=is_safe)
 
 
-@router.post("/load", status_code=202, **documents.LOAD)
+@router.post("/load", status_code=202, dependencies=STEERS, **documents.LOAD)
 async def load(
     request: Request, response: Response, services: ServicesDep, models: ModelsDep, permit: PermitDep
 ) -> ModelStatus:
@@ -45,7 +47,7 @@ async def load(
     return model_status(model, services.now())
 
 
-@router.post("/unload", status_code=202, **documents.UNLOAD)
+@router.post("/unload", status_code=202, dependencies=STEERS, **documents.UNLOAD)
 async def unload(
     request: Request, response: Response, services: ServicesDep, models: ModelsDep, permit: PermitDep
 ) -> ModelStatus:

@@ -29,17 +29,23 @@ class HttpSettings(Section):
         return origins
 
 
+MAX_STREAMS = 1000
+"""That follow jobs, models or pulls at one Gateway replica; no setting, because the Coordinator has places for them all."""
+
+
 class AuthSettings(Section):
     mode: Literal["auto", "none"] = "auto"
     """`auto`: keys are required as soon as there are any. `none`: no key is ever asked for."""
     api_key_env: str = "API_KEY"
-    """Environment variable with the API keys, separated by commas or white space. Each is a word, which may transcribe and have
-    jobs, or `NAME:SCOPES:KEY` with scopes of `transcribe`, `jobs` and `admin` joined by `+`."""
+    """Environment variable with the API keys, separated by commas or white space. Each is a word, which may transcribe, have
+    jobs, load and unload models, or `NAME:SCOPES:KEY` with scopes of `transcribe`, `jobs`, `models` and `admin` joined by `+`,
+    which may do only these."""
     api_key_file: str | None = None
     """File with one such key a line; read again when it changes."""
     admin_key_env: str = "ADMIN_API_KEY"
     """Environment variable with the API keys that are of scope `admin` if they do not say otherwise. These see the jobs and
-    uploads of all keys; and where there are any, only these pull and delete models, unload by force and pin for ever."""
+    uploads of all keys, pull and delete models, unload by force and pin for ever. Where there are none, keys that are a mere
+    word may steer models so, too."""
     admin_key_file: str | None = None
     """File with one such key a line; read again when it changes."""
     metrics: Literal["open", "key"] = "open"

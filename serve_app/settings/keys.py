@@ -18,11 +18,13 @@ class Scope(StrEnum):
 
     TRANSCRIBE = "transcribe"
     JOBS = "jobs"
+    MODELS = "models"
+    """To load and unload them."""
     ADMIN = "admin"
     """All of it, and for everybody: the jobs and uploads of all keys, and what all feel of models."""
 
 
-CLIENT = frozenset({Scope.TRANSCRIBE, Scope.JOBS})
+CLIENT = frozenset({Scope.TRANSCRIBE, Scope.JOBS, Scope.MODELS})
 ADMIN = frozenset({Scope.ADMIN})
 
 _NAMED = re.compile(r"(?P<name>[\w.-]{1,64}):(?P<scopes>[^:]*):(?P<secret>.+)")
@@ -44,6 +46,11 @@ class ApiKey:
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    @property
+    def names_scopes(self) -> bool:
+        """Whether it is meant for these alone: as it is written, scopes come with a name."""
+        return bool(self.name)
 
     @property
     def digest(self) -> bytes:
@@ -89,6 +96,6 @@ def _key(where: str, entry: str, scopes: frozenset[Scope]) -> ApiKey:
     except ValueError:
         # Not the word itself: of a key that happens to hold colons it would be a part.
         raise ConfigError(
-            f"{where} looks like NAME:SCOPES:KEY, and its scopes are not transcribe, jobs or admin, joined by +"
+            f"{where} looks like NAME:SCOPES:KEY, and its scopes are not transcribe, jobs, models or admin, joined by +"
         ) from None
     return ApiKey(match["secret"], named, match["name"])

@@ -17,8 +17,10 @@ def scopes(key: ApiKey) -> set[str]:
     return {scope.value for scope in Scope if key.may(scope)}
 
 
-def test_key_alone_may_transcribe_and_have_jobs() -> None:
-    assert scopes(read("sk-one")["sk-one"]) == {"transcribe", "jobs"}
+def test_key_alone_may_do_all_but_what_an_admin_may() -> None:
+    key = read("sk-one")["sk-one"]
+
+    assert (scopes(key), key.names_scopes) == ({"transcribe", "jobs", "models"}, False)
 
 
 @pytest.mark.parametrize(
@@ -27,13 +29,14 @@ def test_key_alone_may_transcribe_and_have_jobs() -> None:
         ("app:transcribe:sk-one", {"transcribe"}),
         ("batch.night:jobs:sk-one", {"jobs"}),
         ("both:transcribe+jobs:sk-one", {"transcribe", "jobs"}),
-        ("ops:admin:sk-one", {"transcribe", "jobs", "admin"}),
+        ("loader:models:sk-one", {"models"}),
+        ("ops:admin:sk-one", {"transcribe", "jobs", "models", "admin"}),
     ],
 )
 def test_named_key_has_the_scopes_that_it_names(written: str, may: set[str]) -> None:
     key = read(written)["sk-one"]
 
-    assert scopes(key) == may
+    assert (scopes(key), key.names_scopes) == (may, True)
     assert key.name == written.split(":")[0]
 
 
@@ -41,17 +44,17 @@ def test_named_and_bare_keys_stand_side_by_side() -> None:
     keys = read("sk-one, app:jobs:sk-two\nsk-three", "sk-root")
 
     assert {secret: len(scopes(key)) for secret, key in keys.items()} == {
-        "sk-one": 2,
+        "sk-one": 3,
         "sk-two": 1,
-        "sk-three": 2,
-        "sk-root": 3,
+        "sk-three": 3,
+        "sk-root": 4,
     }
 
 
 def test_key_that_stands_twice_has_all_that_it_was_given() -> None:
     key = read("sk-one app:jobs:sk-one", "sk-one")["sk-one"]
 
-    assert (scopes(key), key.name) == ({"transcribe", "jobs", "admin"}, "app")
+    assert (scopes(key), key.name) == ({"transcribe", "jobs", "models", "admin"}, "app")
 
 
 def test_key_with_a_colon_is_no_named_one() -> None:
@@ -61,7 +64,7 @@ def test_key_with_a_colon_is_no_named_one() -> None:
 @pytest.mark.parametrize("written", ["app:transcrib:sk-hidden", "app::sk-hidden", "app:jobs+:sk-hidden", "sk:hid:den"])
 def test_unknown_scope_is_refused_without_a_word_of_the_key(written: str) -> None:
     with pytest.raises(
-        ConfigError, match=r"API_KEY, entry 2 looks like NAME:SCOPES:KEY.*transcribe, jobs or admin"
+        ConfigError, match=r"API_KEY, entry 2 looks like NAME:SCOPES:KEY.*transcribe, jobs, models or admin"
     ) as e:
         read(f"sk-one {written}")
 
