@@ -16,10 +16,11 @@ from serve_app.deployments import (
     PipelineReplica,
     RecognizerReplica,
 )
-from serve_app.settings import PipelineSettings, Settings, load_settings
+from serve_app.settings import MAX_STREAMS, PipelineSettings, Settings, load_settings
 
-# An open stream holds a place, so the places of all but the Recognizer are many; `limits.max_requests` is what protects them.
-STREAMS = 1000
+# Streams of events hold places for hours, in a Gateway and in the Coordinator; these are beside them, for all calls that end.
+# They are many: `limits.max_requests` is what protects the service.
+CALLS = 1000
 
 COORDINATOR_CPUS = 0.1  # logical ones, for Ray to reserve
 
@@ -51,9 +52,14 @@ def bound(settings: Settings, user_configs: Mapping[str, Mapping[str, Any]]) -> 
         user_configs: By deployment, what of the settings may change while it runs; Serve takes it from a config file itself.
     """
     placement = settings.placement
+
+    def live(deployment: str) -> Mapping[str, Any]:
+        # Never None: for that Serve would tell replicas nothing, also when a config file had something and has no more.
+        return user_configs.get(deployment, {})
+
     recognizer = serve.deployment(
         name="Recognizer",
-        user_config=user_configs.get("Recognizer"),
+        user_config=live("Recognizer"),
         ray_actor_options={
             "num_cpus": settings.recognizer.num_cpus,
             "num_gpus": settings.recognizer.num_gpus,
@@ -66,19 +72,20 @@ def bound(settings: Settings, user_configs: Mapping[str, Mapping[str, Any]]) -> 
     )(RecognizerReplica)
     pipeline = serve.deployment(
         name="Pipeline",
-        user_config=user_configs.get("Pipeline"),
+        user_config=live("Pipeline"),
         ray_actor_options={"num_cpus": settings.pipeline.num_cpus, "resources": placement.pipeline},
         max_surge_percent=settings.pipeline.max_surge_percent,
-        max_ongoing_requests=STREAMS,
+        max_ongoing_requests=CALLS,
         graceful_shutdown_timeout_s=LONGEST_REQUEST_S,
         **_pipeline_scaling(settings.pipeline),
     )(PipelineReplica)
     coordinator = serve.deployment(
         name=COORDINATOR,
-        user_config=user_configs.get(COORDINATOR),
+        user_config=live(COORDINATOR),
         num_replicas=1,
         ray_actor_options={"num_cpus": COORDINATOR_CPUS, "resources": placement.coordinator},
-        max_ongoing_requests=STREAMS,
+        # While a new config comes in, the Gateways that stop still have their streams.
+        max_ongoing_requests=2 * settings.gateway.replicas * MAX_STREAMS + CALLS,
         graceful_shutdown_wait_loop_s=0.5,
         # Its calls last no longer than a slice of events; what runs when it is ended by force is queued again.
         graceful_shutdown_timeout_s=LONGEST_CALL_S,
@@ -86,11 +93,11 @@ def bound(settings: Settings, user_configs: Mapping[str, Mapping[str, Any]]) -> 
     )(CoordinatorReplica)
     gateway = serve.deployment(
         name="Gateway",
-        user_config=user_configs.get("Gateway"),
+        user_config=live("Gateway"),
         num_replicas=settings.gateway.replicas,
         ray_actor_options={"num_cpus": settings.gateway.num_cpus, "resources": placement.gateway},
         max_surge_percent=settings.gateway.max_surge_percent,
-        max_ongoing_requests=STREAMS,
+        max_ongoing_requests=MAX_STREAMS + CALLS,
         graceful_shutdown_timeout_s=LONGEST_REQUEST_S,
         graceful_shutdown_wait_loop_s=0.5,
     )(GatewayReplica)

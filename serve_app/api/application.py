@@ -28,10 +28,10 @@ from serve_app.api.resumable import ResumableUploads
 from serve_app.api.services import Services
 from serve_app.api.upload_limits import UploadLimits
 from serve_app.errors import InvalidRequest, RayscribeError
+from serve_app.settings import MAX_STREAMS
 
 __all__ = ["Services", "create_app"]
 
-MAX_STREAMS = 1000  # that follow jobs, models or pulls, at one Gateway replica
 MAX_STREAMS_PER_KEY = 200
 
 

@@ -16,7 +16,7 @@ from serve_app.settings.access import (
     read_hub_token,
     read_webhook_secret,
 )
-from serve_app.settings.clients import AuthSettings, HttpSettings, LimitSettings
+from serve_app.settings.clients import MAX_STREAMS, AuthSettings, HttpSettings, LimitSettings
 from serve_app.settings.environment import (
     ALIASES,
     export,
@@ -50,6 +50,7 @@ __all__ = [
     "ADMIN",
     "ALIASES",
     "LIVE",
+    "MAX_STREAMS",
     "TINY_EN",
     "ApiKey",
     "AuthSettings",
