@@ -229,7 +229,9 @@ class CoordinatorReplica:
         self._coordinator.start()
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        configure_logging(with_user_config(self._settings, "Coordinator", user_config))
+        settings = with_user_config(self._settings, "Coordinator", user_config)
+        configure_logging(settings)
+        self._registry.change_rules(settings.lifecycle)
 
     async def submit(self, new: NewJob) -> Submitted:
         return await self._coordinator.jobs.submit(new)

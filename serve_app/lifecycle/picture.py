@@ -64,6 +64,10 @@ class Picture:
         self._fleet = Fleet(monotonic_s)
         self._events = ModelEvents(started_at, self._overviews, slice_s=slice_s)
 
+    def change_rules(self, settings: LifecycleSettings) -> None:
+        """From now on, also for pins that were set before."""
+        self._settings = settings
+
     def check(self, model_id: str) -> None:
         """
         Raises:

@@ -97,6 +97,11 @@ class ModelRegistry(Models, ModelReporter):
                 task.cancel()
             await asyncio.gather(*holds, return_exceptions=True)
 
+    def change_rules(self, settings: LifecycleSettings) -> None:
+        """Have other times from now on."""
+        self._settings = settings
+        self._picture.change_rules(settings)
+
     # For the HTTP layer.
 
     async def status(self) -> ClusterModels:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+import yaml
 
-from tests.kuberay.manifests import KUBERAY, OVERLAYS, ROOT
+from serve_app.settings import load_settings, with_user_config
+from tests.kuberay.manifests import KUBERAY, OVERLAYS, ROOT, manifests_of
 
 README = (KUBERAY / "README.md").read_text()
 
@@ -26,6 +28,16 @@ def test_each_component_is_used() -> None:
     used = "".join((KUBERAY / "overlays" / name / "kustomization.yaml").read_text() for name in OVERLAYS)
 
     assert [path.name for path in (KUBERAY / "components").iterdir() if f"components/{path.name}\n" not in used] == []
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_live_settings_of_the_example_are_taken_by_each_overlay(overlay: str) -> None:
+    settings = load_settings(manifests_of(overlay).args, {})
+    (example,) = re.findall(r"```yaml\n(    deployments:\n.*?)```", README, re.DOTALL)
+
+    for deployment in yaml.safe_load(example)["deployments"]:
+        changed = with_user_config(settings, deployment["name"], deployment["user_config"])
+        assert changed != settings
 
 
 @pytest.mark.parametrize("page", ["kuberay/README.md", "docs/deploy-kubernetes.md"])

@@ -42,5 +42,26 @@ def test_what_cannot_change_live_is_refused_by_name(deployment: str, user_config
     assert says in refused.value.message
 
 
+@pytest.mark.parametrize("deployment", ["Recognizer", "Coordinator"])
+@pytest.mark.parametrize("unload_after_s", [3600, 60, -1])
+def test_idle_time_that_moves_the_end_of_the_last_replica_is_refused(deployment: str, unload_after_s: float) -> None:
+    to_zero = load_settings({"recognizer": {"min_replicas": 0}}, {})
+
+    with pytest.raises(
+        ConfigError, match=r"end of the last Recognizer from 360 to .* lifecycle\.zero_after_s"
+    ) as refused:
+        with_user_config(to_zero, deployment, {"lifecycle": {"unload_after_s": unload_after_s}})
+
+    assert f"{unload_after_s} would move" in refused.value.message
+
+
+def test_idle_time_may_change_where_the_end_of_the_last_replica_stands_or_none_ends() -> None:
+    live = {"lifecycle": {"unload_after_s": 1800}}
+    stands = load_settings({"recognizer": {"min_replicas": 0}, "lifecycle": {"zero_after_s": 1800}}, {})
+
+    for settings in (stands, Settings()):
+        assert with_user_config(settings, "Recognizer", live).lifecycle.unloads_after_s == 1800
+
+
 def test_what_is_live_are_settings() -> None:
     assert frozenset().union(*LIVE.values()) <= settings_paths().keys()

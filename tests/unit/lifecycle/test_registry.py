@@ -10,6 +10,7 @@ from serve_app.errors import ModelLoadFailed, ModelNotReady, PullFailed, Recogni
 from serve_app.lifecycle.log import NumberedLog
 from serve_app.lifecycle.overview import START_S
 from serve_app.models.types import ModelEvent, ModelState, Reason, UnloadOrder
+from serve_app.settings.lifecycle import LifecycleSettings
 from serve_app.testing import FakeClock
 from tests.unit.lifecycle.world import A, B, World, settled
 
@@ -47,6 +48,15 @@ async def test_pin_ends_its_ttl_after_the_last_use() -> None:
     pinned = await world.registry.overview(A)
 
     assert pinned.pinned_until == used_at + timedelta(seconds=25)
+
+
+async def test_pin_of_no_time_in_particular_lasts_as_long_as_the_rules_say_now() -> None:
+    world = World(unload_after_s=300)
+    await world.registry.load(A, ttl_s=None)
+
+    world.registry.change_rules(LifecycleSettings(unload_after_s=60))
+
+    assert (await world.registry.overview(A)).pinned_until == world.clock.utc() + timedelta(seconds=60)
 
 
 async def test_pin_does_not_end_while_the_model_is_on_its_way() -> None:
