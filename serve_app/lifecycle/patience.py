@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection
 from typing import NoReturn
 
-from serve_app.errors import ModelNotReady, OutOfMemory, Unavailable
+from serve_app.errors import ModelNotReady, OutOfMemory, RayscribeError, Unavailable
 from serve_app.models.protocols import Models
 from serve_app.models.types import ModelOverview, ModelState
 from serve_app.transcript.protocols import Recognizer
 from serve_app.transcript.types import ChunkRequest, RecognizedChunk
+
+logger = logging.getLogger(__name__)
 
 STUCK = frozenset({ModelState.WAITING_FOR_GPU, ModelState.FAILED})
 """It may take days until somebody has a model in this state."""
@@ -80,6 +83,11 @@ class PatientRecognizer(Recognizer):
         try:
             model = await self._models.expect(request.options.model_id)
         except Unavailable:  # who knows nothing breaks nothing off
+            return
+        except RayscribeError:
+            raise
+        except Exception as error:  # nor does who fails
+            logger.error("cannot tell how a model is that a chunk waits for: %s", type(error).__name__)
             return
         if model.state in hopeless:
             raise too_early(model)

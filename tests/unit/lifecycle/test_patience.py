@@ -38,15 +38,15 @@ class CountingModels(FakeModels):
     def __init__(self) -> None:
         super().__init__((MODEL,))
         self.asked = asyncio.Semaphore(0)
-        self.away = False
+        self.fails_with: Exception | None = None
         self.silent = False
 
     async def expect(self, model_id: str) -> ModelOverview:
         self.asked.release()
         if self.silent:
             await asyncio.Event().wait()
-        if self.away:
-            raise CoordinatorUnavailable("away")
+        if self.fails_with:
+            raise self.fails_with
         return await super().expect(model_id)
 
 
@@ -90,11 +90,15 @@ async def test_request_for_a_model_that_has_much_to_do_waits_on(state: ModelStat
     assert await call == ANSWER
 
 
-async def test_request_waits_on_while_nobody_knows_of_models() -> None:
+@pytest.mark.parametrize("error", [CoordinatorUnavailable("away"), ZeroDivisionError()])
+async def test_request_waits_on_while_nobody_knows_of_models(error: Exception) -> None:
     slow, models = SlowRecognizer(), CountingModels()
-    models.away = True
-    call = asyncio.create_task(PatientRecognizer(slow, models, wait_s=0.01).recognize(chunk()))
-    await models.asked.acquire()
+    models.fails_with = error
+    patient = PatientRecognizer(slow, models, wait_s=0.01, looks_s=(0.001, 0.001))
+    call = asyncio.create_task(patient.recognize(chunk()))
+    async with asyncio.timeout(10):
+        for _ in range(2):
+            await models.asked.acquire()
 
     slow.answer.set_result(ANSWER)
 
