@@ -86,6 +86,8 @@ class HandleRecognizer(Recognizer):
                 failures += 1
                 if failures > self._retries:
                     raise _failed(failures) from None
+                # What ended one replica may be about to end the next: the tries must not be over before it has passed.
+                await self._sleep(AGAIN_S * 2 ** (failures - 1))
 
     async def _once(self, request: ChunkRequest) -> RecognizedChunk:
         logger.debug("asks for chunk %d", request.index)
