@@ -7,6 +7,7 @@ While a batch runs the queue grows, so under load batches fill by themselves; on
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 import time
 from bisect import insort
@@ -14,6 +15,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from serve_app.engine.alarm import Alarm
 from serve_app.errors import RecognizerUnavailable
 
 Key = TypeVar("Key", bound=Hashable)
@@ -39,6 +41,7 @@ class _Entry(Generic[Item, Result]):
     place: int  # order of arrival, breaks ties
     item: Item = field(compare=False)
     answer: asyncio.Future[Result] = field(compare=False)
+    context: contextvars.Context = field(compare=False)  # of its caller
 
 
 class Batcher(Generic[Key, Item, Result]):
@@ -49,7 +52,8 @@ class Batcher(Generic[Key, Item, Result]):
     `LONGEST_DELAY_S`, and `BACKGROUND_S` if its key is in the background, where nobody waits. The next batch is of the key whose
     first item is due first, where each companion in the queue makes a key due `COMPANION_S` sooner: full batches are cheaper for
     everyone. What runs in the background takes no place from the others: they have as many as if it were not there. For
-    `LATELY_S` after one of them it leaves a place free besides, unless there is but one.
+    `LATELY_S` after one of them it leaves a place free besides, unless there is but one. A batch runs in the context of the
+    first of its callers.
 
     Args:
         work: Gets a key and items, gives one result for each, in order.
@@ -83,6 +87,7 @@ class Batcher(Generic[Key, Item, Result]):
         self._running: dict[asyncio.Task[None], Key] = {}
         self._waiting: asyncio.Task[None] | None = None
         self._arrivals = 0
+        self._free_again = Alarm(self._fill, now, sleep)
         self._last_s = -math.inf  # when there was something outside the background
         self._closed = False
 
@@ -120,6 +125,7 @@ class Batcher(Generic[Key, Item, Result]):
         self._closed = True
         if self._waiting is not None:
             self._waiting.cancel()
+        self._free_again.stop()
         for entry in [entry for queue in self._queues.values() for entry in queue]:
             _settle(entry, RecognizerUnavailable("The recogniser is stopping."))
         self._queues.clear()
@@ -131,7 +137,8 @@ class Batcher(Generic[Key, Item, Result]):
 
     def _entry(self, item: Item, delay_s: float) -> _Entry[Item, Result]:
         self._arrivals += 1
-        return _Entry(self._now() + delay_s, self._arrivals, item, asyncio.get_running_loop().create_future())
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        return _Entry(self._now() + delay_s, self._arrivals, item, answer, contextvars.copy_context())
 
     def _remove(self, key: Key, entry: _Entry[Item, Result]) -> None:
         queue = self._queues.get(key, [])
@@ -159,17 +166,24 @@ class Batcher(Generic[Key, Item, Result]):
     def _fill(self) -> None:
         while startable := list(filter(self._has_place, self._queues)):
             key = min(startable, key=self._due)
-            task = asyncio.create_task(self._run(key, self._take(key)))
+            batch = self._take(key)
+            task = asyncio.create_task(self._run(key, batch), context=batch[0].context)
             self._running[task] = key
             task.add_done_callback(self._finished)
+        if self._leaves_a_place and any(map(self._in_background, self._queues)):
+            self._free_again.set(self._last_s + LATELY_S)
+
+    @property
+    def _leaves_a_place(self) -> bool:
+        return self._now() < self._last_s + LATELY_S
 
     def _has_place(self, key: Key) -> bool:
         waited_for = sum(not self._in_background(other) for other in self._running.values())
         if not self._in_background(key):
             return waited_for < self._concurrency
-        lately = self._now() - self._last_s < LATELY_S
         in_background = len(self._running) - waited_for
-        return len(self._running) < self._concurrency and in_background < max(1, self._concurrency - lately)
+        places = max(1, self._concurrency - self._leaves_a_place)
+        return len(self._running) < self._concurrency and in_background < places
 
     def _due(self, key: Key) -> tuple[float, int]:
         queue = self._queues[key]
@@ -192,6 +206,10 @@ class Batcher(Generic[Key, Item, Result]):
         try:
             results = await self._work(key, [entry.item for entry in batch])
             answers = list(zip(batch, results, strict=True))
+        except RecognizerUnavailable as error:  # nothing works here any more, alone or together
+            for entry in batch:
+                _settle(entry, error)
+            return
         except Exception as error:
             await self._run_singly(key, batch, error)
             return

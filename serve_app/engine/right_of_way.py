@@ -15,7 +15,8 @@ LONGEST_S = 10.0
 
 class RightOfWay:
     """
-    To be used from several threads. A processor that two batches share makes each of them take twice as long.
+    To be used from several threads. A processor that two batches share makes each of them take twice as long, and where a model
+    has one worker, one's next step would wait for the other's.
 
     Args:
         longest_s: As `LONGEST_S`.
@@ -55,9 +56,7 @@ class RightOfWay:
 
 
 def decode_in_turn(right_of_way: RightOfWay, key: PassKey, batch: Sequence[Utterance]) -> Sequence[Decoding]:
-    """`decode`; on a CPU, which two batches would share, one in the background stands still while another one works."""
-    if key.model.whisper.device != "cpu":
-        return decode(key, batch)
+    """`decode`; a batch in the background stands still, between two of its steps, while another one works."""
     if key.background:
         return decode(key, batch, right_of_way.giving())
     with right_of_way.taken():

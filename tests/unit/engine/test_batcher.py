@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Sequence
 
 import pytest
@@ -185,6 +186,56 @@ async def test_the_background_leaves_a_place_free_for_a_while_after_somebody_wai
     await asyncio.gather(*tasks)
 
     assert (while_lately, later) == (["job"], ["job", "job"])
+
+
+async def test_the_background_gets_its_place_back_also_when_nothing_comes_or_ends() -> None:
+    worker, clock = Worker(held=True), Clock()
+    batches = batcher(worker, clock, size=1, concurrency=2)
+    tasks = await submit(batches, ["a"])
+    tasks += await submit(batches, ["b", "c"], "job")
+    worker.finish()
+    await settle()
+    while_lately = list(worker.running)
+
+    await clock.advance(LATELY_S)
+    later = list(worker.running)
+    worker.finish(2)
+    await asyncio.gather(*tasks)
+
+    assert (while_lately, later) == (["job"], ["job", "job"])
+
+
+async def test_a_batch_runs_in_the_context_of_its_first_caller() -> None:
+    caller = contextvars.ContextVar("caller", default="nobody")
+    seen = []
+
+    async def work(_: str, items: Sequence[str]) -> Sequence[str]:
+        seen.append(caller.get())
+        await asyncio.sleep(0)
+        return items
+
+    async def call(name: str) -> None:
+        caller.set(name)
+        await batches.submit(name, "k")
+
+    batches: Batcher[str, str, str] = Batcher(work, largest=lambda _: 1)
+    await asyncio.gather(*(call(name) for name in "abc"))
+
+    assert seen == ["a", "b", "c"]
+
+
+async def test_what_cannot_work_any_more_is_not_tried_with_each_item_of_a_batch() -> None:
+    tried = []
+
+    async def work(_: str, items: Sequence[str]) -> Sequence[str]:
+        tried.append(len(items))
+        raise RecognizerUnavailable("The GPU failed.")
+
+    batches: Batcher[str, str, str] = Batcher(work, largest=lambda _: 4, wait_s=0.001)
+    answers = await asyncio.gather(*(batches.submit(item, "k") for item in "abcd"), return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [RecognizerUnavailable] * 4
+    assert tried == [4]
 
 
 async def test_the_background_gets_no_place_besides_what_somebody_waits_for() -> None:
