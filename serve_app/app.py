@@ -17,6 +17,7 @@ from serve_app.deployments import (
     RecognizerReplica,
 )
 from serve_app.settings import MAX_STREAMS, PipelineSettings, Settings, load_settings
+from serve_app.settings.shares import chunks_of_a_recognizer
 
 # Streams of events hold places for hours, in a Gateway and in the Coordinator; these are beside them, for all calls that end.
 # They are many: `limits.max_requests` is what protects the service.
@@ -66,8 +67,7 @@ def bound(settings: Settings, user_configs: Mapping[str, Mapping[str, Any]]) -> 
             "resources": placement.recognizer,
         },
         health_check_period_s=2,  # it takes three to have one replaced whose GPU failed, and its chunks wait for that
-        # Enough to fill the next batches while one runs; what is above waits at the callers and can go to another replica.
-        max_ongoing_requests=4 * settings.recognizer.max_batch_size + 8,
+        max_ongoing_requests=chunks_of_a_recognizer(settings),
         **recognizer_scaling(settings),
     )(RecognizerReplica)
     pipeline = serve.deployment(

@@ -55,6 +55,7 @@ from serve_app.settings import (
     read_webhook_secret,
     with_user_config,
 )
+from serve_app.settings.shares import chunks_of_jobs
 from serve_app.telemetry.context import working_on
 from serve_app.telemetry.courier import Courier
 from serve_app.telemetry.tally import Counts, Tally
@@ -143,7 +144,7 @@ class PipelineReplica:
             HandleModels(coordinator),
             wait_s=settings.lifecycle.cold_start_wait_s,
         )
-        at_once = settings.recognizer.chunks_that_keep_busy
+        at_once = chunks_of_jobs(settings)
         for_requests = Pipeline(recognizers, self._decoders, chunks_in_flight=pipeline.chunks_in_flight)
         self._pipeline = MeasuredTranscriber(for_requests, tally, "request")
         for_jobs = Pipeline(

@@ -156,11 +156,6 @@ class RecognizerSettings(Replicas):
     """A replica with a batch that takes longer is replaced, and its chunks are recognised by another, in seconds. It is to be
     far above what the slowest batch takes."""
 
-    @property
-    def chunks_that_keep_busy(self) -> int:
-        """The batches that run in all replicas, and one more for each to go on with."""
-        return self.max_batch_size * (self.batches_at_once + 1) * self.max_replicas
-
 
 class JobSettings(Section):
     """Durable jobs."""
