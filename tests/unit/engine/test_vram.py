@@ -80,9 +80,9 @@ def test_of_a_file_that_is_no_model_the_size_counts(tmp_path: Path, content: byt
     assert weight_bytes(read_shape(path), "float16") == len(content)
 
 
-def test_large_v3_in_float16_takes_3_gigabytes_and_its_work_half_a_gigabyte() -> None:
+def test_large_v3_in_float16_takes_3_gigabytes_and_its_work_six_tenths_of_one() -> None:
     assert weight_bytes(LARGE_V3, "float16") == pytest.approx(3.1 * GB, rel=0.01)
-    assert working_bytes(LARGE_V3, "float16") == pytest.approx(0.43 * GB, rel=0.01)
+    assert working_bytes(LARGE_V3, "float16") == pytest.approx(0.61 * GB, rel=0.01)
 
 
 def test_a_need_is_weights_cuda_and_working_memory(tiny: Path) -> None:
