@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import psutil
 
 ATTACH, DETACH = 16, 17  # of ptrace(2)
-BUSY = 0.3  # of a processor: what computes; the thread of the event loop takes far less
+BUSY = 0.15  # of what the process computes, however little a busy machine lets it; the thread of the event loop takes far less
+WORKS_S = 0.2  # what a process computes in `LOOK_S` that does more than wait
 LOOK_S = 1.0
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -20,8 +21,9 @@ def busy_threads(pid: int) -> list[int]:
     """Ids of the threads that compute."""
     before = {thread.id: thread.user_time for thread in psutil.Process(pid).threads()}
     psutil.Process(pid).cpu_percent(LOOK_S)  # waits so long
-    after = psutil.Process(pid).threads()
-    return [thread.id for thread in after if thread.user_time - before.get(thread.id, 0.0) > BUSY * LOOK_S]
+    took_s = {thread.id: thread.user_time - before.get(thread.id, 0.0) for thread in psutil.Process(pid).threads()}
+    whole_s = sum(took_s.values())
+    return [] if whole_s < WORKS_S else [thread for thread, its_s in took_s.items() if its_s > BUSY * whole_s]
 
 
 @contextlib.contextmanager

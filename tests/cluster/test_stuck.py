@@ -17,7 +17,7 @@ UNSAMPLED = {"temperature": "[0.0]"}
 
 @pytest.mark.slow
 def test_a_replica_whose_batch_never_ends_is_replaced_and_its_chunks_are_recognised_by_the_next(tmp_path: Path) -> None:
-    recording = long_recording(tmp_path / "long.wav", repeats=8)
+    recording = long_recording(tmp_path / "long.wav", repeats=20)
     config = config_file(tmp_path, recognizer={"stuck_after_s": 5})
     with running(config) as service, service.client(timeout=300) as client:
         undisturbed = client.audio.transcriptions.create(file=recording, model=MODEL, extra_body=UNSAMPLED).text
