@@ -76,7 +76,8 @@ class ModelRegistry(Models, ModelReporter):
         self._clock = clock
         self._sleep = sleep
         self._pin_file = pin_file
-        self._kept_pins: dict[str, KeptPin] = {}
+        self._kept_pins: dict[str, KeptPin] | None = None  # until what the last one kept was pinned again
+        self._writing = asyncio.Lock()
         self._slice_s = slice_s
         self._picture = Picture(catalogue, settings, clock, monotonic_s=monotonic_s, slice_s=slice_s)
         self._holds: dict[str, asyncio.Task[None]] = {}  # of what the picture has as a wish
@@ -125,6 +126,7 @@ class ModelRegistry(Models, ModelReporter):
         self._picture.pins[model_id] = Pin(self._clock(), ttl_s)
         self._picture.see_ready(model_id)
         self._hold(model_id, Reason.LOAD)
+        await self._keep_pins()
         return self._picture.overview(model_id)
 
     async def want(self, model_id: str) -> ModelOverview:
@@ -146,6 +148,7 @@ class ModelRegistry(Models, ModelReporter):
                 self._picture.ended(model_id, Reason.UNLOAD)
             self._picture.expects_no_more(model_id, Reason.UNLOAD)
             self._orders.add(lambda number: UnloadOrder(number, model_id, self._clock(), force))
+        await self._keep_pins()
         return self._picture.overview(model_id)
 
     def events(self, *, after_seq: int | None) -> AsyncGenerator[ModelEvent, None]:
@@ -170,16 +173,18 @@ class ModelRegistry(Models, ModelReporter):
     async def _pin_again(self) -> None:
         if self._pin_file is None:
             return
-        self._kept_pins = await asyncio.to_thread(self._pin_file.read)
-        for model_id, pin in self._kept_pins.items():
+        kept = await asyncio.to_thread(self._pin_file.read)
+        for model_id, pin in kept.items():
             if pin.until > self._clock() and model_id in self._catalogue and model_id not in self._picture.pins:
                 await self.load(model_id, ttl_s=pin.ttl_s)
+        self._kept_pins = kept
 
     async def _keep_pins(self) -> None:
-        pins = self._picture.kept_pins()
-        if self._pin_file is not None and pins != self._kept_pins:
-            self._kept_pins = pins
-            await asyncio.to_thread(self._pin_file.write, pins)
+        async with self._writing:
+            pins = self._picture.kept_pins()
+            if self._pin_file is not None and self._kept_pins not in (None, pins):
+                self._kept_pins = pins
+                await asyncio.to_thread(self._pin_file.write, pins)
 
     def _hold(self, model_id: str, reason: Reason) -> None:
         if model_id in self._holds:

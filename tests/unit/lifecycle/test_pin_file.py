@@ -100,6 +100,21 @@ async def test_pin_of_a_model_that_is_used_is_not_written_each_second(tmp_path: 
     assert 1 <= count <= 2
 
 
+async def test_what_was_answered_outlives_a_coordinator_that_dies_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "pins.json"
+    PinFile(path).write({B: KeptPin(-1, FOREVER)})
+    world, _ = await begun(path, FakeClock())
+    async with world.running():
+        while not world.holder.calls:
+            await settled()
+        await world.registry.load(A, ttl_s=-1)
+        after_load = PinFile(path).read()
+        await world.registry.unload(B)
+        after_unload = PinFile(path).read()
+
+    assert (after_load.keys(), after_unload.keys()) == ({A, B}, {A})
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": {"ttl_s": 1, "until": "soon"}}'])
 def test_damaged_file_is_no_pin_and_no_hindrance(tmp_path: Path, text: str) -> None:
     path = tmp_path / "pins.json"
