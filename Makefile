@@ -24,7 +24,7 @@ test: check
 
 # The rest of the cluster layer and the faults: 40 minutes at most.
 test-slow: $(VENV)/.dev
-	$(PYTEST) tests -m "slow and not gpu"
+	$(PYTEST) tests -m "slow and not gpu" --ignore=tests/image
 	$(PYTEST) tests/unit tests/service -m hypothesis --hypothesis-profile=thorough $(QUICK)
 
 check: $(VENV)/.dev
@@ -48,7 +48,8 @@ bench: $(VENV)/.dev
 chaos: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.chaos --seed $(or $(SEED),1) --jobs $(or $(JOBS),40)
 
-# Builds the image by Debian's buildah, as root, and starts the service from it; CUDA_VERSION=12.9 builds the flavour for it, too.
+# Builds the image by Debian's buildah, as root, and starts the service from it: five minutes, so not part of the above.
+# CUDA_VERSION=12.9 builds the flavour for it, too.
 image-test: $(VENV)/.dev
 	$(if $(CUDA_VERSION),CUDA_VERSION=$(CUDA_VERSION)) $(PYTEST) tests/image
 
