@@ -76,7 +76,7 @@ async def test_replicas_that_take_nothing_are_waited_for_and_do_not_count_as_tri
     replicas = Replicas(FAULT, LEAVING, LEAVING, LEAVING, LEAVING, ANSWER)
 
     assert await replicas.recognize(retries=1) == ANSWER
-    assert replicas.slept == [AGAIN_S] * 4
+    assert replicas.slept == [AGAIN_S] * (1 + 4)  # after the fault, and for each that takes nothing
 
 
 async def test_wait_for_a_replica_that_takes_a_chunk_ends() -> None:
