@@ -10,6 +10,7 @@ without CTranslate2 starts sooner and is smaller.
 """
 
 from serve_app.deployments.calls import COORDINATOR
-from serve_app.deployments.replicas import CoordinatorReplica, GatewayReplica, PipelineReplica, RecognizerReplica
+from serve_app.deployments.gateway_replica import GatewayReplica
+from serve_app.deployments.replicas import CoordinatorReplica, PipelineReplica, RecognizerReplica
 
 __all__ = ["COORDINATOR", "CoordinatorReplica", "GatewayReplica", "PipelineReplica", "RecognizerReplica"]

@@ -11,18 +11,13 @@ from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import ApplicationStatus
-from starlette.types import ASGIApp
 
 from serve_app.deployments.advertising import advertise
 from serve_app.deployments.calls import coordinator_of
-from serve_app.deployments.gateways import Gateways
 from serve_app.deployments.handles import (
-    HandleJobs,
     HandleRecognizer,
     HandleRecorder,
     HandleRunner,
-    HandleTranscriber,
 )
 from serve_app.deployments.logs import configure_logging
 from serve_app.deployments.model_handles import HandleHolder, HandleModels, HandleReporter
@@ -49,8 +44,6 @@ from serve_app.lifecycle.overview import Wish
 from serve_app.models.types import SERVING, ClusterModels, ModelEvent, ModelOverview, ReplicaReport, UnloadOrder
 from serve_app.settings import (
     Settings,
-    check_listen,
-    is_local_only,
     read_database_url,
     read_webhook_secret,
     with_user_config,
@@ -327,83 +320,3 @@ class CoordinatorReplica:
         self._watching.cancel()
         await asyncio.gather(self._watching, return_exceptions=True)
         await self._coordinator.close()
-
-
-@serve.ingress()
-class GatewayReplica:
-    """HTTP: everything in `serve_app.api`, and nothing else."""
-
-    async def __init__(  # type: ignore[misc]
-        self, settings: Settings, pipeline: DeploymentHandle[Any], coordinator: DeploymentHandle[Any]
-    ) -> None:
-        from serve_app.api.application import Services, create_app
-        from serve_app.api.auth import KeyRing
-        from serve_app.media.remote import open_fetcher
-        from serve_app.media.store import DirectoryMediaStore, open_media_store
-
-        self._settings = settings
-        configure_logging(settings)
-        api_keys = KeyRing(settings.auth)
-        has_keys = bool(api_keys())
-        check_listen(settings, has_keys=has_keys)  # plain `serve run` comes past no other check
-        context, tally, totals = serve.get_replica_context(), Tally(), HandleTotals(coordinator)
-        self._courier = Courier(context.replica_id.unique_id, tally, totals.grow)
-        self._courier.start()
-        jobs = HandleJobs(coordinator)
-        self._app = create_app(
-            Services(
-                settings=settings,
-                transcriber=HandleTranscriber(pipeline),
-                api_keys=api_keys,
-                local_only=is_local_only(settings, has_keys=has_keys),
-                media_store=DirectoryMediaStore(Path(settings.data_dir) / "uploads"),
-                jobs=jobs,
-                models=HandleModels(coordinator),
-                job_media=open_media_store(settings),
-                fetcher=open_fetcher(settings),
-                ready=Readiness(context.app_name),
-                tally=tally,
-                total_keeper=totals,
-                in_progress_elsewhere=Gateways(context.app_name).in_progress if settings.gateway.replicas > 1 else None,
-            )
-        )
-
-    def __serve_build_asgi_app__(self) -> ASGIApp:
-        return self._app
-
-    async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        settings = with_user_config(self._settings, "Gateway", user_config)
-        configure_logging(settings)
-        limits = settings.limits
-        self._app.state.limiter.resize(max_requests=limits.max_requests, max_per_key=limits.max_requests_per_key)
-        self._app.state.rates.resize(per_minute=limits.requests_per_minute_per_key)
-
-    def drain(self) -> int:
-        """Refuse new requests; gives how many are still in progress."""
-        self._app.state.limiter.drain()
-        return self.in_progress()
-
-    def in_progress(self) -> int:
-        """How many requests are."""
-        in_progress: int = self._app.state.limiter.in_progress
-        return in_progress
-
-    async def __del__(self) -> None:
-        await self._courier.close()
-
-
-class Readiness:
-    """Whether every deployment has been up once; a model that is unloaded later does not take it back."""
-
-    def __init__(self, app_name: str) -> None:
-        self._app_name = app_name
-        self._latched = False
-
-    async def __call__(self) -> bool:
-        if not self._latched:
-            self._latched = await asyncio.to_thread(self._is_running)
-        return self._latched
-
-    def _is_running(self) -> bool:
-        # The status comes from the controller: to ask the recogniser itself would wake it, or keep it awake.
-        return serve.status().applications[self._app_name].status == ApplicationStatus.RUNNING

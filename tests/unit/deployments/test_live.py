@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from serve_app.api.limits import RequestLimiter
-from serve_app.deployments import replicas
-from serve_app.deployments.replicas import CoordinatorReplica, GatewayReplica, PipelineReplica, RecognizerReplica
+from serve_app.deployments import gateway_replica, replicas
+from serve_app.deployments.gateway_replica import GatewayReplica
+from serve_app.deployments.replicas import CoordinatorReplica, PipelineReplica, RecognizerReplica
 from serve_app.errors import Overloaded, RateLimited
 from serve_app.settings import LIVE, Settings
 from serve_app.settings.lifecycle import LifecycleSettings
@@ -45,7 +46,8 @@ class Keeper:
 def levels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """That logging was given: it would ask Ray who logs."""
     given: list[str] = []
-    monkeypatch.setattr(replicas, "configure_logging", lambda settings: given.append(settings.log_level))
+    for module in (replicas, gateway_replica):
+        monkeypatch.setattr(module, "configure_logging", lambda settings: given.append(settings.log_level))
     return given
 
 
