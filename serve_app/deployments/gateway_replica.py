@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -39,7 +38,7 @@ class GatewayReplica:
         from serve_app.api.application import Services, create_app
         from serve_app.api.auth import KeyRing
         from serve_app.media.remote import open_fetcher
-        from serve_app.media.store import DirectoryMediaStore, open_media_store
+        from serve_app.media.store import open_media_store, open_request_store
 
         self._settings = settings
         configure_logging(settings)
@@ -56,7 +55,7 @@ class GatewayReplica:
                 transcriber=HandleTranscriber(pipeline),
                 api_keys=api_keys,
                 local_only=is_local_only(settings, has_keys=has_keys),
-                media_store=DirectoryMediaStore(Path(settings.data_dir) / "uploads"),
+                media_store=open_request_store(settings),
                 jobs=jobs,
                 models=HandleModels(coordinator),
                 job_media=open_media_store(settings),

@@ -51,6 +51,21 @@ def open_media_store(settings: Settings) -> DurableMediaStore:
     return DurableDirectoryMediaStore(Path(location) if location else Path(settings.data_dir) / "media")
 
 
+def open_request_store(settings: Settings) -> MediaStore:
+    """
+    Where audio of requests lies while they last, if it is too large for a call.
+
+    A Pipeline may be on another node than its Gateway: what `media.store` names is there for both.
+
+    Raises:
+        ConfigError: As `open_media_store`.
+    """
+    location = settings.media.store
+    if "://" in location:
+        return open_media_store(settings)
+    return DirectoryMediaStore(Path(location) / "requests" if location else Path(settings.data_dir) / "uploads")
+
+
 def _open_object_store(location: str) -> DurableMediaStore:
     try:
         from serve_app.media.objects import ObjectMediaStore

@@ -71,4 +71,5 @@ class LimitSettings(Section):
     max_retry_after_s: Annotated[int, Field(ge=1, le=120)] = 60
     """Longest `Retry-After` ever sent, in seconds."""
     inline_upload_bytes: Annotated[int, Field(ge=0)] = 1024 * 1024
-    """Uploads up to this many bytes travel inside the call instead of through `data_dir`."""
+    """Uploads up to this many bytes travel inside the call; larger ones through `media.store`, or `data_dir` where that is
+    empty."""

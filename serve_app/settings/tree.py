@@ -233,8 +233,8 @@ class OutboundSettings(Section):
 
 class MediaSettings(Section):
     store: str = ""
-    """Where audio of jobs lies: a directory, or `s3://bucket/prefix` for several nodes (credentials from the environment, as
-    for the AWS tools). Empty: `media` in `data_dir`."""
+    """Where audio of jobs lies, and of requests above `limits.inline_upload_bytes` while they last: a directory, or
+    `s3://bucket/prefix` for several nodes (credentials from the environment, as for the AWS tools). Empty: in `data_dir`."""
     readable: tuple[str, ...] = ()
     """Prefixes of objects (`s3://bucket/incoming/`) that jobs may name as `url`; any client with a key may read all beneath
     them."""

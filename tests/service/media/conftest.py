@@ -1,37 +1,29 @@
-"""An S3 server of somebody else's making, on loopback."""
+"""An S3 server for the tests of media stores."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
-BUCKET = "audio"
-KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+from tests.s3 import BUCKET, KEYS, running_s3
 
 
 @pytest.fixture(scope="session")
-def s3_url() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer  # takes longer to import than most tests here take to run
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+def s3_variables() -> Iterator[Mapping[str, str]]:
+    with running_s3() as variables:
+        yield variables
 
 
 @pytest.fixture
-def s3(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def s3(s3_variables: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client that sees what really lies in the bucket."""
     import boto3
 
-    for name, value in (KEYS | {"AWS_ENDPOINT_URL": s3_url}).items():
+    for name, value in s3_variables.items():
         monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=s3_url, region_name=KEYS["AWS_REGION"])
+    client = boto3.client("s3", endpoint_url=s3_variables["AWS_ENDPOINT_URL"], region_name=KEYS["AWS_REGION"])
     client.create_bucket(Bucket=BUCKET)
     yield client
     for listed in client.list_objects_v2(Bucket=BUCKET).get("Contents", ()):

@@ -24,7 +24,7 @@ from serve_app.media.outbound import outbound_client
 from serve_app.media.source import open_media
 from serve_app.media.store import DurableDirectoryMediaStore
 from serve_app.transcript.protocols import MediaStore, StoredMedia
-from tests.service.media.conftest import BUCKET
+from tests.s3 import BUCKET
 from tests.service.media.servers import answer, listening
 
 HERE = AddressRules(["127.0.0.1"])

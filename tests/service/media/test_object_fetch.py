@@ -18,10 +18,10 @@ from serve_app.media.objects import ObjectMediaStore
 from serve_app.media.source import open_media
 from serve_app.media.store import DurableDirectoryMediaStore
 from serve_app.transcript.protocols import StoredMedia
+from tests.s3 import BUCKET
 from tests.service.api.conftest import WAV
 from tests.service.api.job_house import House
 from tests.service.api.test_errors import error_of
-from tests.service.media.conftest import BUCKET
 from tests.service.media.servers import answer, listening
 
 pytestmark = pytest.mark.server

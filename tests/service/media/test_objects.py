@@ -17,10 +17,10 @@ import pytest
 from serve_app.errors import AudioTooLarge, ConfigError, InvalidAudio, MediaUnavailable
 from serve_app.media.objects import ObjectMediaStore
 from serve_app.media.source import open_media
-from serve_app.media.store import open_media_store
+from serve_app.media.store import open_media_store, open_request_store
 from serve_app.settings import MediaSettings, Settings
 from serve_app.transcript.protocols import StoredMedia
-from tests.service.media.conftest import BUCKET
+from tests.s3 import BUCKET
 
 pytestmark = pytest.mark.server
 
@@ -130,6 +130,15 @@ def test_an_environment_that_makes_no_sense_is_a_mistake_of_the_settings(
 
     with pytest.raises(ConfigError, match=r"media\.store s3://audio cannot be used"):
         open_media_store(Settings(media=MediaSettings(store="s3://audio")))
+
+
+async def test_audio_of_requests_goes_to_the_bucket_of_jobs_because_a_pipeline_may_be_on_another_node(s3: Any) -> None:
+    store = open_request_store(Settings(media=MediaSettings(store=f"s3://{BUCKET}/jobs")))
+
+    saved = await store.save(blocks(b"sound"))
+
+    assert saved.path.startswith(f"s3://{BUCKET}/jobs/audio-")
+    assert keys(s3) == [saved.path.removeprefix(f"s3://{BUCKET}/")]
 
 
 @pytest.mark.usefixtures("s3")

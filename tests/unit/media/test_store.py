@@ -12,7 +12,7 @@ import pytest
 
 from serve_app.errors import ConfigError, InvalidAudio, MediaUnavailable
 from serve_app.media.source import open_media
-from serve_app.media.store import DirectoryMediaStore, DurableDirectoryMediaStore, open_media_store
+from serve_app.media.store import DirectoryMediaStore, DurableDirectoryMediaStore, open_media_store, open_request_store
 from serve_app.settings import MediaSettings, Settings
 from serve_app.transcript.protocols import InlineMedia, MediaReference, StoredMedia
 
@@ -136,6 +136,20 @@ async def test_audio_of_jobs_lies_where_the_settings_say(
     monkeypatch.chdir(tmp_path)
 
     saved = await open_media_store(Settings(media=media)).save(blocks(b"sound"))
+
+    assert Path(saved.path).parent == tmp_path / lies_in
+    assert await read(saved) == b"sound"
+
+
+@pytest.mark.parametrize(
+    ("media", "lies_in"), [(MediaSettings(), "data/uploads"), (MediaSettings(store="elsewhere"), "elsewhere/requests")]
+)
+async def test_audio_of_requests_lies_where_other_nodes_see_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, media: MediaSettings, lies_in: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    saved = await open_request_store(Settings(media=media)).save(blocks(b"sound"))
 
     assert Path(saved.path).parent == tmp_path / lies_in
     assert await read(saved) == b"sound"
