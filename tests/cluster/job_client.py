@@ -50,14 +50,17 @@ class JobClient:
 
     def ids(self) -> list[str]:
         """Of all jobs, newest first."""
-        found: list[str] = []
+        return [job["id"] for job in self.listed()]
+
+    def listed(self) -> Iterator[dict[str, Any]]:
+        """All jobs, newest first."""
         cursor: str | None = None
         while True:
             query = {"limit": "100"} | ({"cursor": cursor} if cursor else {})
             page = self._ask("GET", "/jobs", params=query).json()
-            found += [job["id"] for job in page["data"]]
+            yield from page["data"]
             if (cursor := page["next_cursor"]) is None:
-                return found
+                return
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         return dict(self._ask("DELETE", f"/jobs/{job_id}").json())
