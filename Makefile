@@ -11,7 +11,7 @@ PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 QUICK := -p no:schemathesis -n 2
 COMPILE := uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
-.PHONY: run test test-slow check format bench chaos image-test offline-test lock clean
+.PHONY: run test test-slow check format bench chaos soak image-test offline-test lock clean
 
 run: $(VENV)/.run
 	@PORT=$(PORT) $(BIN)/rayscribe serve $(CONFIG) --try-sample $(if $(ONCE),--once)
@@ -47,6 +47,10 @@ bench: $(VENV)/.dev
 # Kills everything that can die while jobs run; SEED= repeats a run.
 chaos: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.chaos --seed $(or $(SEED),1) --jobs $(or $(JOBS),40)
+
+# Many clients at once for minutes; says whether answers, jobs, streams, /health and memory stayed well.
+soak: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.soak --clients $(or $(CLIENTS),200) --seconds $(or $(SECONDS),300) --seed $(or $(SEED),1)
 
 # Builds the image by Debian's buildah, as root, and starts the service from it: five minutes, so not part of the above.
 # CUDA_VERSION=12.9 builds the flavour for it, too.
