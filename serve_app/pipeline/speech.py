@@ -16,6 +16,7 @@ import onnxruntime
 from faster_whisper.utils import get_assets_path
 from numpy.typing import NDArray
 
+from serve_app.pipeline.silero import with_windows_as_rows
 from serve_app.transcript.types import SAMPLE_RATE_HZ, Samples
 
 WINDOW = 512  # samples
@@ -62,5 +63,6 @@ def _session() -> Any:
     options.inter_op_num_threads = options.intra_op_num_threads = 1  # windows follow one another: nothing to share out
     options.enable_cpu_mem_arena = False  # blocks differ in size, and an arena would keep memory for each
     options.log_severity_level = 4
-    weights = Path(get_assets_path()) / "silero_vad_v6.onnx"
-    return onnxruntime.InferenceSession(weights, providers=["CPUExecutionProvider"], sess_options=options)
+    published = (Path(get_assets_path()) / "silero_vad_v6.onnx").read_bytes()
+    network = with_windows_as_rows(published)
+    return onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"], sess_options=options)

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from faster_whisper.vad import get_vad_model
 
 from serve_app.pipeline.decode import DecoderPool
 from serve_app.pipeline.speech import WINDOW, SpeechDetector
@@ -18,6 +19,18 @@ async def test_speech_is_told_from_silence_and_noise(decoders: DecoderPool) -> N
     assert np.median(SpeechDetector().feed(speech)) > 0.9
     assert np.median(SpeechDetector().feed(noise)) < 0.1
     assert np.max(SpeechDetector().feed(np.zeros(40_000, dtype=np.int16))) < 0.1
+
+
+async def test_probabilities_are_those_of_the_network_as_it_is_published(decoders: DecoderPool) -> None:
+    speech = (await decode(decoders, stored(DATA / "LJ001-0004.wav"))).samples[:, 0]
+    loud = np.random.default_rng(0).normal(0, 9000, 20_000).astype(np.int16)
+    whole = np.concatenate([speech, loud, speech])
+    samples = whole[: len(whole) // WINDOW * WINDOW]
+    samples[-WINDOW:] = 0  # faster-whisper overwrites the end of the last window
+
+    published = get_vad_model()(samples.astype(np.float32) / 32768)
+
+    assert SpeechDetector().feed(samples) == pytest.approx(published.reshape(-1), abs=1e-4)
 
 
 @pytest.mark.parametrize("block", [100, 512, 4000, 32768])
