@@ -64,10 +64,15 @@ class HandleModels(Models):
 
 
 class HandleReporter(ModelReporter):
-    """The Coordinator deployment, from a Recognizer."""
+    """
+    The Coordinator deployment, from a Recognizer.
+
+    By gRPC, because a replica waits at the end of each of Ray's own calls, with its whole event loop, until the caller has
+    the answer: one Recognizer whose process stands still would keep the Coordinator from everybody.
+    """
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
-        self._handle = handle
+        self._handle = handle.options(_by_reference=False)
 
     async def report(self, report: ReplicaReport) -> None:
         await self._call("report_models", report)
