@@ -105,19 +105,6 @@ def test_each_form_field_is_documented(form: type[Fields]) -> None:
     assert [name for name in form.model_fields if f"`{name}`" not in page and f"`{name}[]`" not in page] == []
 
 
-def test_parity_answers_each_id_of_the_jobs() -> None:
-    answered = re.findall(r"^\| (B\d+)", (DOCS / "parity.md").read_text(), re.MULTILINE)
-
-    assert [f"B{n}" for n in [*range(1, 28), 45] if f"B{n}" not in answered] == []
-
-
-def test_parity_names_tests_that_exist() -> None:
-    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (DOCS / "parity.md").read_text())
-
-    assert named
-    assert [test for file, test in named if f"def {test}(" not in (ROOT / "tests" / file).read_text()] == []
-
-
 def test_each_key_of_a_job_is_documented() -> None:
     page = (DOCS / "http-api.md").read_text()
 
