@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 BUCKET = "audio"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
@@ -23,3 +24,16 @@ def running_s3() -> Iterator[Mapping[str, str]]:
         yield KEYS | {"AWS_ENDPOINT_URL": f"http://{host}:{port}"}
     finally:
         server.stop()
+
+
+def client_of(variables: Mapping[str, str]) -> Any:
+    """One of somebody else's making, too; to be closed."""
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=variables["AWS_ENDPOINT_URL"],
+        region_name=variables["AWS_REGION"],
+        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+    )

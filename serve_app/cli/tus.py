@@ -25,15 +25,18 @@ SMALLEST_PART_BYTES = 256 * 1024
 BLOCK_BYTES = 256 * 1024
 FORGET_S = 5.0
 VERSION = {"Tus-Resumable": "1.0.0"}
+STARTS = 3  # what came is lost with the disk of the node it lies on
 CHANGED_MEANWHILE = httpx.codes.CONFLICT  # the offset is another one than we thought
 
 Report = Callable[[int], None]
 """Told how many bytes the service has."""
 
 
-async def upload(client: ServiceClient, path: Path, report: Report, *, part_bytes: int = PART_BYTES) -> str:
+async def upload(
+    client: ServiceClient, path: Path, report: Report, *, part_bytes: int = PART_BYTES, starts: int = STARTS
+) -> str:
     """
-    Send a file in parts; gives the upload's id.
+    Send a file in parts, and once more from its start where the service has lost them; gives the upload's id.
 
     Raises:
         NoService, Refused: As `ServiceClient.send`, when there was no progress for as long as it is patient.
@@ -42,9 +45,11 @@ async def upload(client: ServiceClient, path: Path, report: Report, *, part_byte
     upload_id = await _create(client, path, size)
     try:
         await _send_all(client, upload_id, path, size, report, part_bytes)
-    except BaseException:
+    except BaseException as error:
         await _forget(client, upload_id)
-        raise
+        if starts == 1 or not _is_lost(error):
+            raise
+        return await upload(client, path, report, part_bytes=part_bytes, starts=starts - 1)
     return upload_id
 
 
@@ -115,6 +120,10 @@ async def _forget(client: ServiceClient, upload_id: str) -> None:
     with suppress(NoService, Refused, TimeoutError):
         async with asyncio.timeout(FORGET_S):
             await client.once("DELETE", f"/uploads/{upload_id}", headers=VERSION)
+
+
+def _is_lost(error: BaseException) -> bool:
+    return isinstance(error, Refused) and error.status == httpx.codes.NOT_FOUND
 
 
 def _resumable(error: NoService | Refused) -> bool:

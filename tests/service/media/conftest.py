@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.s3 import BUCKET, KEYS, running_s3
+from tests.s3 import BUCKET, client_of, running_s3
 
 
 @pytest.fixture(scope="session")
@@ -19,11 +19,9 @@ def s3_variables() -> Iterator[Mapping[str, str]]:
 @pytest.fixture
 def s3(s3_variables: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client that sees what really lies in the bucket."""
-    import boto3
-
     for name, value in s3_variables.items():
         monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=s3_variables["AWS_ENDPOINT_URL"], region_name=KEYS["AWS_REGION"])
+    client = client_of(s3_variables)
     client.create_bucket(Bucket=BUCKET)
     yield client
     for listed in client.list_objects_v2(Bucket=BUCKET).get("Contents", ()):

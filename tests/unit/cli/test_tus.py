@@ -31,6 +31,7 @@ class TusServer:
         self.requests.append(request)
         assert request.headers["tus-resumable"] == "1.0.0"
         if request.method == "POST":
+            self.received = b""
             return httpx.Response(201, headers={"location": "https://behind.a.proxy/prefix/uploads/u1"})
         assert request.url.path == "/uploads/u1"
         if request.method == "DELETE":
@@ -94,7 +95,25 @@ async def test_upload_goes_on_from_what_the_service_has(file: Path, mishap: int 
     assert [r.method for r in server.requests].count("HEAD") == 2
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 410])
+async def test_upload_that_the_service_has_lost_begins_anew(file: Path) -> None:
+    server = TusServer({2: problem(404)})
+    async with PatientClient(server) as client:
+        assert await upload(client, file, lambda _: None, part_bytes=PART) == "u1"
+
+    assert server.received == CONTENT
+    assert [r.method for r in server.requests].count("POST") == 2
+
+
+async def test_upload_that_is_lost_again_and_again_is_given_up(file: Path) -> None:
+    server = TusServer(dict.fromkeys(range(1, 99), problem(404)))
+    async with PatientClient(server) as client:
+        with pytest.raises(Refused):
+            await upload(client, file, lambda _: None, part_bytes=PART)
+
+    assert [r.method for r in server.requests].count("POST") == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 410])
 async def test_what_will_not_work_ends_it(file: Path, status: int) -> None:
     server = TusServer({1: problem(status)})
     async with PatientClient(server) as client:
