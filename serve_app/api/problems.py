@@ -64,6 +64,11 @@ CODES = {
     431: "headers_too_large",
     460: "checksum_mismatch",
 }
+# Where Starlette says no more than the status does.
+SENTENCES = {
+    404: "There is no such path; /openapi.json lists those that there are.",
+    405: "This path takes another method; the header `Allow` names it.",
+}
 LONGEST_RETRY_AFTER_S = 120  # the Python SDK gives up above it, and Node's sleeps as told
 
 
@@ -119,7 +124,10 @@ def _tree(kind: type[errors.RayscribeError]) -> Iterator[type[errors.RayscribeEr
 def _http(error: HTTPException) -> JSONResponse:
     """Starlette's own: no such path, no such method, a body that is no form."""
     code = CODES.get(error.status_code, "invalid_request")
-    message = str(error.detail or HTTPStatus(error.status_code).phrase)
+    phrase = HTTPStatus(error.status_code).phrase
+    message = str(error.detail or phrase)
+    if message == phrase:
+        message = SENTENCES.get(error.status_code, phrase)
     kind = INVALID if error.status_code < 500 else SERVER
     return JSONResponse(body(message, type=kind, param=None, code=code), error.status_code, error.headers)
 

@@ -118,7 +118,7 @@ def size_bytes(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise FileFailed(f"{error.strerror} ({path})") from error
+        raise FileFailed(str(error.strerror)) from error
 
 
 def _found(path: Path) -> Iterator[Found]:

@@ -58,7 +58,10 @@ def run_pull(config: Path | None, name: str | None, *, as_json: bool) -> None:
     """
     settings = _settings(config)
     catalogue, token = Catalogue(settings), read_hub_token(settings.hub)
-    for wanted in [name] if name else _needed(settings):
+    names = [name] if name else _needed(settings)
+    if not (names or as_json):
+        typer.echo("nothing to pull: no model that the service needs at its start comes from the hub")
+    for wanted in names:
         with _bar(wanted) as tell:
             manifest = pull_model(catalogue, wanted, token=token, tell=tell).manifest
         _done(manifest, f"{wanted} is on this machine ({_megabytes(manifest.size_bytes)})", as_json=as_json)

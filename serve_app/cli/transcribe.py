@@ -130,7 +130,7 @@ class _Run:
             except NoService:
                 raise
             except (RayscribeError, OSError) as error:
-                return FileReport(file.path, Outcome.FAILED, error=_ours(error))
+                return FileReport(file.path, Outcome.FAILED, error=_ours(error, file.path))
             self._progress.add_audio(transcribed.duration_s)
             return FileReport(file.path, Outcome.DONE, outputs, transcribed, time.monotonic() - began_s)
 
@@ -182,10 +182,11 @@ def _as_json(report: FileReport) -> dict[str, Any]:
     return shown
 
 
-def _ours(error: RayscribeError | OSError) -> RayscribeError:
+def _ours(error: RayscribeError | OSError, path: Path) -> RayscribeError:
+    """An error of the file at `path`, which is named beside it."""
     if isinstance(error, RayscribeError):
         return error
-    where = f" ({error.filename})" if error.filename else ""
+    where = f" ({error.filename})" if error.filename not in (None, str(path)) else ""
     return FileFailed(f"{error.strerror}{where}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ def load_settings(args: Mapping[str, Any], env: Mapping[str, str] | None = None)
         ConfigError: A value is wrong, a name unknown, or two names of one setting differ; says which and how to mend it.
     """
     tree = _copy(args)
-    for path, value in overrides(environment(env)).items():
+    overriding = overrides(environment(env))
+    for path, value in overriding.items():
         _put(tree, path.split("."), value)
     if (directory := model_path(environment(env))) is not None:
         _put_default_model(tree, directory)
@@ -32,17 +33,18 @@ def load_settings(args: Mapping[str, Any], env: Mapping[str, str] | None = None)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentence(e["loc"], e["msg"]) for e in error.errors())) from error
+        raise ConfigError("; ".join(_sentence(e["loc"], e["msg"], overriding) for e in error.errors())) from error
 
 
-def _sentence(location: tuple[int | str, ...], message: str) -> str:
+def _sentence(location: tuple[int | str, ...], message: str, overriding: Collection[str]) -> str:
     path = ".".join(map(str, location))
     if message == "Extra inputs are not permitted":
         sections = {known.rpartition(".")[0] for known in settings_paths()} - {""}
         near = difflib.get_close_matches(path, [*settings_paths(), *sections], n=1)
         hint = f"; the nearest is {near[0]}" if near else ""
         return f"{path} is not a setting{hint}"
-    return f"{path}: {message}" if path else message.removeprefix("Value error, ")
+    where = f"{path} from the environment" if path in overriding else path
+    return f"{where}: {message}" if path else message.removeprefix("Value error, ")
 
 
 def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:

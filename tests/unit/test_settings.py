@@ -61,6 +61,7 @@ def test_file_wins_over_the_default() -> None:
         ),
         ({"recognizer": {"min_replicas": 3}}, {}, "min_replicas (3) is more than max_replicas (1)"),
         ({"http": {"port": 0}}, {}, "http.port: Input should be greater than or equal to 1"),
+        ({}, {"PORT": "http"}, "http.port from the environment: Input should be a valid integer"),
     ],
 )
 def test_mistake_is_named_with_its_remedy(args: dict[str, Any], env: dict[str, str], says: str) -> None:

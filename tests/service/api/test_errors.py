@@ -231,6 +231,8 @@ async def test_unknown_path_and_method_use_the_envelope(http: httpx.AsyncClient)
 
     assert (missing.status_code, error_of(missing)["code"]) == (404, "not_found")
     assert (wrong.status_code, error_of(wrong)["code"]) == (405, "method_not_allowed")
+    assert "/openapi.json" in error_of(missing)["message"]
+    assert "Allow" in error_of(wrong)["message"]
     assert wrong.headers["allow"] == "POST"
 
 

@@ -143,6 +143,12 @@ def test_export_does_not_write_over_a_file_unless_told(tmp_path: Path) -> None:
     assert (refused.code, kept, replaced.code) == (2, "a recording", 0)
 
 
+def test_pull_of_what_the_service_needs_says_so_where_that_is_nothing() -> None:
+    ended = rayscribe("models", "pull")
+
+    assert (ended.code, ended.out.startswith("nothing to pull")) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -104,7 +104,7 @@ def test_one_bad_file_does_not_stop_the_others(talk: Talk) -> None:
 
     assert ended.code == 1
     assert f"rayscribe: {talk.folder / 'broken.wav'}: The file is no audio" in ended.err
-    assert f"rayscribe: {talk.folder / 'missing.wav'}: No such file or directory" in ended.err
+    assert f"rayscribe: {talk.folder / 'missing.wav'}: No such file or directory\n" in ended.err
     assert sorted(p.name for p in talk.folder.glob("*.txt")) == ["talk.txt", "z.txt"]
 
 
