@@ -58,6 +58,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.scraper = metrics.Scraper(services)
+    app.state.behind = system.behind(services)
     app.state.limiter = RequestLimiter(
         max_requests=limits.max_requests,
         max_per_key=limits.max_requests_per_key,

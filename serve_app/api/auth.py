@@ -69,9 +69,12 @@ def _fingerprint(file: str | None) -> Fingerprint | None:
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
-def authorise(request: Request, services: ServicesDep) -> ApiKey | None:
+async def authorise(request: Request, services: ServicesDep) -> ApiKey | None:
     """
     The key that the request came with; None where no key is needed.
+
+    Whether a file of keys has changed is asked here and not in a thread: that takes microseconds, and a thread's turn on a busy
+    machine longer than the rest of the request.
 
     Raises:
         InvalidApiKey: It came with none, or a wrong one.

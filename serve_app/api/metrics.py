@@ -102,16 +102,16 @@ async def _answer(what: str, ask: Callable[[], Awaitable[T]]) -> T | None:
         return None
 
 
-def may_scrape(request: Request, services: ServicesDep) -> None:
+async def may_scrape(request: Request, services: ServicesDep) -> None:
     """
     Raises:
         InvalidApiKey: The settings ask for a key, and it came with none.
     """
     if services.settings.auth.metrics == "key":
-        authorise(request, services)
+        await authorise(request, services)
 
 
-def scraper(request: Request) -> Scraper:
+async def scraper(request: Request) -> Scraper:
     found: Scraper = request.app.state.scraper
     return found
 

@@ -8,11 +8,13 @@ import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse
 
 from serve_app.api.answers import Alive, DeviceMemory, Gpu, Health, Readiness
+from serve_app.api.last_known import LastKnown
 from serve_app.api.services import LimiterDep, Services, ServicesDep
 from serve_app.errors import StoreUnavailable
 from serve_app.models.types import ClusterModels, ModelState
@@ -31,10 +33,31 @@ STOPPING = "The service is stopping: what is in progress ends, and nothing new i
 NOT_YET = "The models are being loaded, or not every deployment is up yet."
 
 
+Behind = tuple[bool | None, int | None, ClusterModels | None]
+"""Whether the service is ready, how many jobs wait, and the models: each None if that is not told."""
+
+
+def behind(services: Services) -> LastKnown[Behind]:
+    """What `/health` shows of other processes; under load they take longer than a probe waits."""
+
+    async def ask() -> Behind:
+        return await asyncio.gather(_ready(services), _queued(services), _models(services))
+
+    return LastKnown(ask, services.clock)
+
+
+async def known_behind(request: Request) -> LastKnown[Behind]:
+    found: LastKnown[Behind] = request.app.state.behind
+    return found
+
+
+BehindDep = Annotated[LastKnown[Behind], Depends(known_behind)]
+
+
 @router.get("/health")
-async def health(services: ServicesDep, limiter: LimiterDep) -> Health:
-    """200 as long as this process answers; `status` says whether what is behind it does."""
-    is_ready, queued, models = await asyncio.gather(_ready(services), _queued(services), _models(services))
+async def health(services: ServicesDep, limiter: LimiterDep, behind: BehindDep) -> Health:
+    """200 as long as this process answers; `status` says whether what is behind it does, or did two seconds ago."""
+    is_ready, queued, models = await behind()
     return Health(
         status="degraded" if None in (is_ready, queued, models) else "ok",
         model=services.settings.default_model,

@@ -29,6 +29,7 @@ from serve_app.errors import (
 from serve_app.models.protocols import Gpu
 from serve_app.models.types import GpuMemory, ModelSnapshot, Reason, ReplicaReport, UnloadOrder
 from serve_app.settings.lifecycle import LifecycleSettings
+from serve_app.settings.niceness import give_way
 from serve_app.telemetry.tally import Tally
 
 T = TypeVar("T")
@@ -78,8 +79,9 @@ class ModelKeeper:
         self._weights = Weights(loader, gpu)
         self._reports = Reports(replica_id, utc(), now())
         meter = Meter(gpu, executor) if gpu is not None else None
-        # Eight, because a load may be a download, and must not keep others from being freed.
-        executor = executor or ThreadPoolExecutor(max_workers=8, thread_name_prefix="models")
+        # Eight, because a load may be a download, and must not keep others from being freed. A model's own threads, which do
+        # its work, are as nice as the one that loads it.
+        executor = executor or ThreadPoolExecutor(8, thread_name_prefix="models", initializer=give_way)
         self._porter = Porter(
             self._residents,
             self._weights,

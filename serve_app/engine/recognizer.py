@@ -30,6 +30,7 @@ from serve_app.engine.right_of_way import RightOfWay, decode_in_turn
 from serve_app.errors import ModelNotFound, OutOfMemory, RecognizerUnavailable
 from serve_app.models.catalogue import Catalogue
 from serve_app.settings import Device, ModelSettings, Settings, read_hub_token
+from serve_app.settings.niceness import give_way
 from serve_app.telemetry.tally import Tally
 from serve_app.transcript.types import ChunkRequest, RecognizedChunk
 
@@ -70,9 +71,9 @@ class BatchingRecognizer:
         self._stuck_after_s = stuck_after_s
         largest = partial(largest_batch, max_batch_size)
         self._batches = MeasuredBatches(self._decode, largest, self._tally)
-        self._preparing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prepare")
+        self._preparing = ThreadPoolExecutor(2, thread_name_prefix="prepare", initializer=give_way)
         # As many again for batches in the background, which have their own places.
-        self._decoding = ThreadPoolExecutor(max_workers=2 * batches_at_once, thread_name_prefix="decode")
+        self._decoding = ThreadPoolExecutor(2 * batches_at_once, thread_name_prefix="decode", initializer=give_way)
         self._right_of_way = RightOfWay()
         self._batcher: Batcher[PassKey, Utterance, Decoding] = Batcher(
             self._batches,

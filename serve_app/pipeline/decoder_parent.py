@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 
 from serve_app.pipeline.records import HEADER, Kind
+from serve_app.settings.niceness import COMPUTING
 
 READ_AHEAD_BYTES = 128 * 1024
 
@@ -114,6 +115,7 @@ class DecoderParent:
 
 
 def _command(spares: int) -> list[str]:
-    """One thread only: to fork a process with more (OpenBLAS starts one for each core) can deadlock the child."""
+    """Nice, as all that computes. One thread only: to fork a process with more (OpenBLAS starts one for each core) can deadlock the child."""
     settings = ["OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1", f"PYTHONPATH={os.pathsep.join(filter(None, sys.path))}"]
-    return ["env", *settings, sys.executable, "-m", "serve_app.pipeline.decoder_process", str(spares)]
+    nice = ["nice", "-n", str(COMPUTING)]
+    return ["env", *settings, *nice, sys.executable, "-m", "serve_app.pipeline.decoder_process", str(spares)]
