@@ -109,7 +109,7 @@ def check_decode(
     """
     if not Catalogue(settings).is_here(settings.default_model):
         said = f"not tried, because {settings.default_model} is not here"
-        yield Finding("self-test", Level.WARNING, said, f"Run `rayscribe models pull {settings.default_model}`.")
+        yield Finding("self-test", Level.WARNING, said, f"See model {settings.default_model}, above.")
         return
     began_s = time.perf_counter()
     try:
