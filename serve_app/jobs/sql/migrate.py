@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -33,11 +35,8 @@ def upgrade(connection: Connection) -> None:
     Raises:
         StoreUnavailable: The schema is newer than this code.
     """
-    config = Config()
-    config.set_main_option("script_location", MIGRATIONS)
-    config.attributes["connection"] = connection
     found = MigrationContext.configure(connection).get_current_revision()
-    scripts = ScriptDirectory.from_config(config)
+    scripts = _scripts()
     if found == scripts.get_current_head():
         return  # as at most starts; to have Alembic find nothing to do takes as long as all the rest of them
     if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
@@ -45,4 +44,17 @@ def upgrade(connection: Connection) -> None:
             f"A newer version of rayscribe wrote the job store (schema {found}): run that version, or restore a backup from "
             "before the update. The store was not touched."
         )
+    config = _config()
+    config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", MIGRATIONS)
+    return config

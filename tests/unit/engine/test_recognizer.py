@@ -41,8 +41,7 @@ def request(seconds: float = 1.0, **options: object) -> ChunkRequest:
 
 @pytest.fixture
 async def recognizer(model: LoadedModel) -> AsyncIterator[BatchingRecognizer]:
-    # Long enough for four chunks to be prepared, so that they share a batch.
-    recognizer = BatchingRecognizer({"tiny.en": TINY_EN}, ModelKeeper(StandInLoader(model)), batch_wait_s=0.1)
+    recognizer = BatchingRecognizer({"tiny.en": TINY_EN}, ModelKeeper(StandInLoader(model)), batch_wait_s=0)
     yield recognizer
     await recognizer.close()
 
@@ -143,11 +142,14 @@ async def test_a_calm_doubtful_text_is_better_than_a_confident_loop(
 
 
 async def test_chunks_with_prompts_of_other_lengths_never_share_a_batch(
-    recognizer: BatchingRecognizer, whisper: StandInWhisper
+    model: LoadedModel, whisper: StandInWhisper
 ) -> None:
     whisper.says = [GOOD] * 3
+    # Long enough for three chunks to be prepared, so that those that may share a batch do.
+    recognizer = BatchingRecognizer({"tiny.en": TINY_EN}, ModelKeeper(StandInLoader(model)), batch_wait_s=0.1)
 
     await asyncio.gather(*(recognizer.recognize(request(prompt=p)) for p in ("", "Hello.", "Hello there.")))
+    await recognizer.close()
 
     assert [len({len(p) for p in call.prompts}) for call in whisper.calls] == [1, 1, 1]
 
