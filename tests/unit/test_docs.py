@@ -18,6 +18,7 @@ from serve_app.api.job_schemas import JobAnswer, ResultQuery
 from serve_app.api.problems import CODES, codes
 from serve_app.api.schemas import TranscriptionForm, TranslationForm
 from serve_app.cli import app
+from serve_app.cli.exits import FAILED, INTERRUPTED, NO_SERVICE, WRONG_USAGE
 from serve_app.cli.settings_table import as_markdown
 from serve_app.media.store import DirectoryMediaStore
 from serve_app.settings import Settings
@@ -56,6 +57,11 @@ def _commands(group: typer.Typer, above: str = "rayscribe") -> Iterator[str]:
 @pytest.mark.parametrize("command", [*_commands(app)])
 def test_each_command_is_documented(command: str) -> None:
     assert command in "".join(page.read_text() for page in [*DOCS.glob("*.md"), ROOT / "README.md"])
+
+
+@pytest.mark.parametrize("code", [FAILED, WRONG_USAGE, NO_SERVICE, INTERRUPTED])
+def test_each_exit_code_is_documented(code: int) -> None:
+    assert f"\n| {code} |" in (DOCS / "operations.md").read_text()
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda p: p.name)
