@@ -11,7 +11,7 @@ PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 QUICK := -p no:schemathesis -n 2
 COMPILE := uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
-.PHONY: run test test-slow check format bench chaos soak image-test offline-test lock clean
+.PHONY: run test test-slow check format docs bench chaos soak image-test offline-test lock clean
 
 run: $(VENV)/.run
 	@PORT=$(PORT) $(BIN)/rayscribe serve $(CONFIG) --try-sample $(if $(ONCE),--once)
@@ -40,6 +40,10 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# What the docs hold of the code.
+docs: $(VENV)/.dev
+	$(BIN)/python -m tools.write_docs
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks $(if $(AUDIO),--audio $(AUDIO))
