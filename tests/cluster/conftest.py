@@ -1,4 +1,4 @@
-"""One service for the whole layer; tests that harm it start their own."""
+"""One service for the whole folder; tests that harm it start their own."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with running(config_file(tmp_path_factory.mktemp("service"))) as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(service: Service) -> Iterator[OpenAI]:
     with service.client() as client:
         yield client

@@ -13,7 +13,7 @@ UNLOAD_AFTER_S = 3
 ZERO_AFTER_S = 8
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lazy_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     config = config_file(
         tmp_path_factory.mktemp("lazy"),
@@ -26,7 +26,7 @@ def lazy_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def models(lazy_service: Service) -> Iterator[ModelClient]:
     with ModelClient(lazy_service) as client:
         yield client

