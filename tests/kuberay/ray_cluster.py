@@ -39,10 +39,21 @@ class Node:
     process: subprocess.Popen[bytes]
     log: Path
     agent_port: int
+    files: Path  # where its own are, seen from outside
 
     def terminate(self) -> None:
         """As the kubelet ends a pod."""
         self.process.send_signal(signal.SIGTERM)
+
+    def die(self) -> None:
+        """As a machine without power: nothing of it ends anything."""
+        family = _family(self)
+        for process in family:
+            process.suspend()  # so that none sees another end
+        for process in [*family, *_family(self)]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        self.process.wait(timeout=15)
 
     @property
     def alive(self) -> bool:
@@ -54,6 +65,7 @@ class RayCluster:
     """
     Attributes:
         http_port: Where the head's proxy listens, and where the workers' do: all are on one machine.
+        own_files: Whether each node sees a directory of its own in the place of `folder`, and none of another's.
     """
 
     folder: Path
@@ -62,6 +74,7 @@ class RayCluster:
     dashboard: str
     http_port: int
     worker_http_port: int
+    own_files: bool = False
     nodes: list[Node] = field(default_factory=list)
 
     def start_head(self, *more: str) -> Node:
@@ -86,8 +99,11 @@ class RayCluster:
         )
 
     def _start(self, *arguments: str) -> Node:
-        agent_port, log = free_port(), self.folder / f"node{len(self.nodes)}.log"
+        agent_port = free_port()
+        files = self.folder / f"node{agent_port}"
+        log = files.with_suffix(".log")
         command = [
+            *(_with_own_files(files) if self.own_files else ()),
             RAY,
             "start",
             "--block",
@@ -101,7 +117,7 @@ class RayCluster:
             process = subprocess.Popen(
                 command, env=dict(self.env), stdout=output, stderr=subprocess.STDOUT, cwd=self.folder
             )
-        node = Node(process, log, agent_port)
+        node = Node(process, log, agent_port, files)
         self.nodes.append(node)
         poll(lambda: _agent_answers(node), deadline_s=START_S)
         return node
@@ -166,6 +182,13 @@ class RayCluster:
             node.process.wait(timeout=15)
 
 
+def _with_own_files(files: Path) -> tuple[str, ...]:
+    """To be put before a command: what it and its children see in the place of the folder it starts in is `files`."""
+    files.mkdir()
+    script = 'mount --bind "$0" . && cd "$PWD" && TMPDIR=$PWD exec "$@"'
+    return ("unshare", "--mount", "sh", "-c", script, str(files))
+
+
 def free_port() -> int:
     """One that no process of Ray's takes before it is used."""
     for port in random.sample(PORTS, len(PORTS)):
@@ -176,7 +199,10 @@ def free_port() -> int:
 
 
 def _family(node: Node) -> list[psutil.Process]:
+    """Of one that has ended nothing is left, and its pid may be another's by now."""
     with contextlib.suppress(psutil.Error):
+        if not node.alive:
+            return []
         process = psutil.Process(node.process.pid)
         return [process, *process.children(recursive=True)]
     return []
@@ -205,7 +231,7 @@ def _is_running(application: Mapping[str, Any]) -> bool | None:
 
 
 @contextlib.contextmanager
-def ray_cluster(**env: str) -> Iterator[RayCluster]:
+def ray_cluster(*, own_files: bool = False, **env: str) -> Iterator[RayCluster]:
     """Without a node; what is started in it goes with it."""
     # Not in pytest's folder: the path of a socket has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="rk", ignore_cleanup_errors=True) as folder:
@@ -225,7 +251,13 @@ def ray_cluster(**env: str) -> Iterator[RayCluster]:
             **env,
         }
         cluster = RayCluster(
-            Path(folder), variables, free_port(), f"http://127.0.0.1:{free_port()}", free_port(), worker_http_port
+            Path(folder),
+            variables,
+            free_port(),
+            f"http://127.0.0.1:{free_port()}",
+            free_port(),
+            worker_http_port,
+            own_files,
         )
         try:
             yield cluster
