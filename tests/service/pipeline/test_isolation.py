@@ -25,6 +25,7 @@ from tests.service.pipeline.decoding import HOSTILE, Decoded, decode, inline, st
 
 pytestmark = pytest.mark.server
 
+REHEARSED_PAGES = 800  # of 1,400; one that has only been forked has 300
 MANY_BLOCKS = generate.wav(bytes(16_000 * 2 * 50))  # 50 s, more than the pipes hold
 
 
@@ -32,6 +33,16 @@ def children_at_work(pool: DecoderPool) -> list[psutil.Process]:
     """Those that have let go of the socket on which the others wait."""
     parent = psutil.Process(pool._parent.pid)
     return [child for child in parent.children() if not any(c.fd == 0 for c in child.net_connections("unix"))]
+
+
+def most_pages_of_who_waits(pool: DecoderPool) -> int:
+    """That the kernel had to give to one."""
+    found = [0]
+    for child in psutil.Process(pool._parent.pid).children():
+        with contextlib.suppress(OSError, psutil.Error):  # one that ends while it is looked at
+            if any(c.fd == 0 for c in child.net_connections("unix")):
+                found.append(int(Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[7]))
+    return max(found)
 
 
 async def child_at_work(pool: DecoderPool) -> psutil.Process:
@@ -133,6 +144,14 @@ async def test_decoders_yield_to_what_answers_clients() -> None:
     await decode(pool, stored(DATA / "jfk.flac"))  # the processes are up
 
     assert psutil.Process(pool._parent.pid).nice() == psutil.Process().nice() + COMPUTING
+    await pool.close()
+
+
+async def test_a_decoder_that_waits_has_its_memory_ready_for_a_request() -> None:
+    pool = DecoderPool(size=1)
+    await decode(pool, stored(DATA / "jfk.flac"))  # the processes are up
+
+    await until(lambda: most_pages_of_who_waits(pool) > REHEARSED_PAGES)
     await pool.close()
 
 
