@@ -23,6 +23,7 @@ ROUTE = "/v1/audio/transcriptions"
 REFUSALS = frozenset({429, 503})
 PATIENCE_S = 300.0  # with one answer, and with one job
 POLL_S = 1.0
+ARRIVING_S = 10.0  # within which the clients come, the first time
 HASTE_S = 3.0  # a client that cancels or goes away does so within this
 LAST_DELTA = "transcript.text.done"
 
@@ -91,7 +92,7 @@ class Client:
         self._deed = Deed.TRANSCRIBE
 
     async def work(self) -> None:
-        await self._sleep(self._random.random())  # not all in one instant
+        await self._sleep(self._random.uniform(0, ARRIVING_S))
         while self._going():
             (self._deed,) = self._random.choices([*self._likely], [*self._likely.values()])
             try:
