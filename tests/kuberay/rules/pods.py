@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tests.kuberay.manifests import Manifests, Object, quantity
 
+TO_STDERR = "RAY_LOG_TO_STDERR"
 DRAIN = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 SCRATCH = ("/tmp", "/home/ray")
 
@@ -83,6 +84,15 @@ def what_is_in_progress_may_end(m: Manifests) -> Iterator[str]:
         yield f"rayClusterDeletionDelaySeconds must be at least {longest:g}, which pods take to drain"
 
 
+def what_is_logged_leaves_the_pod(m: Manifests) -> Iterator[str]:
+    """Where Ray logs into files, collectors and `kubectl logs` see nothing of replicas."""
+    for pods in m.pods():
+        if not pods.where.startswith("Job") and _environment(pods.spec["containers"][0]).get(TO_STDERR) != "1":
+            yield f"pods of {pods.where}: {TO_STDERR} must be 1"
+    if m.args.get("log_format") != "json" or m.serve.get("logging_config", {}).get("encoding") != "JSON":
+        yield "log_format must be json, and logging_config.encoding JSON"
+
+
 def _environment(container: Object) -> dict[str, str]:
     return {variable["name"]: variable.get("value", "") for variable in container.get("env", ())}
 
@@ -94,4 +104,5 @@ RULES = (
     tokens_of_the_api_server_are_given_to_the_autoscaler_only,
     memory_is_what_ray_believes,
     what_is_in_progress_may_end,
+    what_is_logged_leaves_the_pod,
 )
