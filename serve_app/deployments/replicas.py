@@ -14,6 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.deployments.advertising import advertise
 from serve_app.deployments.calls import coordinator_of
+from serve_app.deployments.cluster import cluster_name, is_running
 from serve_app.deployments.handles import (
     HandleRecognizer,
     HandleRecorder,
@@ -182,8 +183,8 @@ class CoordinatorReplica:
     """
     The owner of the jobs, and who knows the models of all replicas.
 
-    There is one, and while Serve replaces it there may be two: for jobs the store's epoch sets that right, and of models the
-    newer one knows within seconds what replicas tell.
+    There is one, but while Serve replaces it there may be two, and while a cluster is replaced, one in each: for jobs they elect
+    one that leads, and of models the newer one of a cluster knows within seconds what replicas tell.
     """
 
     async def __init__(  # type: ignore[misc]
@@ -211,7 +212,8 @@ class CoordinatorReplica:
         self._milestones = Milestones(self._registry, clock)
         # A context of its own: Serve cancels whatever was started in the context of a call that is cancelled.
         self._watching = asyncio.create_task(self._registry.run(), context=contextvars.Context())
-        location = read_database_url(settings.jobs) or Path(settings.data_dir) / "jobs.sqlite3"
+        database_url, app_name = read_database_url(settings.jobs), serve.get_replica_context().app_name
+        location = database_url or Path(settings.data_dir) / "jobs.sqlite3"
         self._coordinator = Coordinator(
             Parts(
                 open_store=lambda: open_store(location, clock),
@@ -225,6 +227,9 @@ class CoordinatorReplica:
                 waiting_for=self._waiting_for,
                 announcements=self._announcements,
                 tally=tally,
+                # SQLite's file is one cluster's, and whoever starts on it has nobody to wait for.
+                cluster=cluster_name() if database_url else "",
+                is_ready=lambda: is_running(app_name),
             )
         )
         self._coordinator.start()

@@ -8,16 +8,16 @@ import contextvars
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 import httpx
 
 from serve_app.errors import CoordinatorUnavailable, RayscribeError, StoreUnavailable, Superseded
 from serve_app.jobs.dispatcher import Dispatcher
+from serve_app.jobs.election import Candidate
 from serve_app.jobs.forecast import Forecast
 from serve_app.jobs.hub import ENDED, Hub
 from serve_app.jobs.job import Announcement, JobDetails, WaitingFor
-from serve_app.jobs.protocols import Clock, JobRunner, JobStore
+from serve_app.jobs.protocols import Clock, JobRunner, JobStore, Sleep
 from serve_app.jobs.rendering import job_object
 from serve_app.jobs.retention import Retention
 from serve_app.jobs.service import JobService
@@ -29,7 +29,9 @@ from serve_app.transcript.render import to_json
 
 logger = logging.getLogger(__name__)
 
-SUPERSEDED_FOR = timedelta(minutes=1)  # longer than Serve takes to end a replica that it has replaced
+
+async def always() -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ class Parts:
     client: httpx.AsyncClient  # for webhooks
     clock: Clock
     open_again_s: float = 5.0  # after the store could not be opened
+    cluster: str = ""  # the same for all Coordinators of one cluster
+    is_ready: Callable[[], Awaitable[bool]] = always  # as Candidate's
+    look_s: float = 5.0  # as Candidate's
+    sleep: Sleep = asyncio.sleep  # between looks
     waiting_for: Callable[[str], WaitingFor | None] = lambda model_id: None  # as JobService's
     announcements: Callable[[], AsyncGenerator[Announcement, None]] | None = None
     tally: Tally = field(default_factory=Tally)
@@ -65,6 +71,9 @@ class Coordinator:
     """
     Keeps a `JobService` going from `start` to `close`.
 
+    Where others share its store, one of them leads: gives jobs to runners, delivers, and announces. The rest stand by, which
+    does all else, so that it makes no difference to clients which of them they reach.
+
     A store that cannot be opened does not keep it from starting, because synchronous transcription needs no store: it says
     what is wrong to whoever asks about jobs, and tries again.
     """
@@ -74,7 +83,6 @@ class Coordinator:
         self._service: JobService | None = None
         self._why_not: RayscribeError = CoordinatorUnavailable("The jobs are being opened; try again.", retry_after_s=2)
         self._running: asyncio.Task[None] | None = None
-        self._superseded_at: datetime | None = None
 
     def start(self) -> None:
         # A context of its own: Serve cancels whatever was started in the context of a request that is cancelled.
@@ -101,35 +109,27 @@ class Coordinator:
         """
         Raises:
             BaseException: What ended the work before `close`; only a new process helps.
-            Superseded: Another Coordinator took over a while ago. It is gone by now, or Serve would have ended this one.
         """
-        if self._superseded_at and self._parts.clock() - self._superseded_at > SUPERSEDED_FOR:
-            raise Superseded("Another Coordinator has taken over, and this one dispatches no more.")
         if self._running and self._running.done():
             self._running.result()
 
     async def _run(self) -> None:
-        store, epoch = await self._take_over()
+        store = await self._open()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(store.close)
             stack.push_async_callback(self._parts.client.aclose)
-            await self._work(store, epoch)
+            await self._work(store)
 
-    async def _take_over(self) -> tuple[JobStore, int]:
+    async def _open(self) -> JobStore:
         while True:
             try:
-                store = await self._parts.open_store()
-                try:
-                    return store, await store.take_over()
-                except BaseException:
-                    await store.close()
-                    raise
+                return await self._parts.open_store()
             except RayscribeError as error:
                 logger.error("the job store cannot be opened: %s", error.message)
                 self._why_not = error
             await asyncio.sleep(self._parts.open_again_s)
 
-    async def _work(self, store: JobStore, epoch: int) -> None:
+    async def _work(self, store: JobStore) -> None:
         parts, settings, hub = self._parts, self._parts.settings, Hub()
         dispatcher = Dispatcher(store, hub, settings, parts.clock, tally=parts.tally)
         retention = Retention(store, parts.media, hub, settings, parts.clock)
@@ -148,15 +148,33 @@ class Coordinator:
             tally=parts.tally,
         )
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._dispatch(dispatcher, epoch))
             tasks.create_task(retention.run())
-            tasks.create_task(self._deliver(store, hub, epoch))
-            if parts.announcements and parts.tells_of_models:
-                tasks.create_task(self._announce(parts.announcements(), store, hub, epoch))
+            tasks.create_task(self._stand(store, hub, dispatcher))
 
-    async def _dispatch(self, dispatcher: Dispatcher, epoch: int) -> None:
-        await dispatcher.run(epoch, self._parts.runner)
-        self._superseded_at = self._parts.clock()
+    async def _stand(self, store: JobStore, hub: Hub, dispatcher: Dispatcher) -> None:
+        """Lead whenever it is this Coordinator's turn."""
+        parts = self._parts
+        candidate = Candidate(store, parts.cluster, parts.is_ready, look_s=parts.look_s, sleep=parts.sleep)
+        while True:
+            epoch = await candidate.elected()
+            try:
+                await self._lead(candidate, epoch, store, hub, dispatcher)
+            finally:
+                with contextlib.suppress(Superseded, StoreUnavailable):
+                    await store.resign(epoch)
+
+    async def _lead(self, candidate: Candidate, epoch: int, store: JobStore, hub: Hub, dispatcher: Dispatcher) -> None:
+        parts = self._parts
+        async with asyncio.TaskGroup() as tasks:
+            work = [
+                tasks.create_task(dispatcher.run(epoch, parts.runner)),
+                tasks.create_task(self._deliver(store, hub, epoch)),
+            ]
+            if parts.announcements and parts.tells_of_models:
+                work.append(tasks.create_task(self._announce(parts.announcements(), store, hub, epoch)))
+            await candidate.deposed(epoch)
+            for task in work:
+                task.cancel()
 
     async def _deliver(self, store: JobStore, hub: Hub, epoch: int) -> None:
         async def body_of(job_id: str) -> bytes:

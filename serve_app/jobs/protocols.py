@@ -25,6 +25,7 @@ from serve_app.jobs.job import (
     Submitted,
     WaitingFor,
 )
+from serve_app.jobs.leadership import Leadership
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import ChunkTranscribed, TranscriptionFinished
 
@@ -57,13 +58,41 @@ class JobStore(Protocol):
         StoreUnavailable: By every verb: the disk is full or read-only, the database is away or damaged; says what to do.
     """
 
-    async def take_over(self) -> int:
+    async def take_over(self, cluster: str = "", *, after: int | None = None) -> int:
         """
-        Become the one that dispatches: gives a new epoch, and queues again whatever ran under older ones.
+        Become the one that leads: gives a new epoch, and queues again whatever ran under older ones.
 
-        Called at every start of a Coordinator. Jobs keep their checkpoints, their place in the queue, and the count of their
-        attempts, but for those that nobody had begun. Nothing waits any longer for an instant that an older one gave
-        (`not_before`, a delivery's next attempt): its clock may have been wrong.
+        Jobs keep their checkpoints, their place in the queue, and the count of their attempts, but for those that nobody had
+        begun. Nothing waits any longer for an instant that an older leader gave (`not_before`, a delivery's next attempt): its
+        clock may have been wrong.
+
+        Args:
+            after: Only if this is the epoch still.
+
+        Raises:
+            Superseded: It is not.
+        """
+        ...
+
+    async def ask(self, cluster: str, *, ready: bool) -> Leadership:
+        """Ask for a sign of the leader's life, and perhaps for the lead: see `leadership.asked`, whose outcome it gives."""
+        ...
+
+    async def answer(self, epoch: int) -> Leadership:
+        """
+        Tell those who asked that the leader lives, which writes nothing if nobody did.
+
+        Raises:
+            Superseded: As `claim`.
+        """
+        ...
+
+    async def resign(self, epoch: int) -> None:
+        """
+        Let go of the lead.
+
+        Raises:
+            Superseded: As `claim`.
         """
         ...
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from serve_app.errors import DeliveryNotFound, Superseded
-from serve_app.jobs import machine
+from serve_app.jobs import leadership, machine
 from serve_app.jobs.job import (
     Announcement,
     Claim,
@@ -28,6 +28,7 @@ from serve_app.jobs.job import (
     Submitted,
     WaitingFor,
 )
+from serve_app.jobs.leadership import Leadership
 from serve_app.jobs.machine import Change, Record
 from serve_app.jobs.protocols import Clock, JobStore, Step
 from serve_app.transcript.protocols import StoredMedia
@@ -66,21 +67,36 @@ class InMemoryJobStore(JobStore):
         self._clock = clock
         self._jobs: dict[str, _Kept] = {}
         self._submits = 0
-        self._epoch = 0
+        self._leadership = Leadership()
         self._served: dict[tuple[Priority, str], int] = {}  # the last turn, by owner
         self._addresses: dict[tuple[str, str], datetime] = {}  # (owner, URL) → when it was first given
         self._announced: dict[str, News] = {}  # the last, by model
         self._announcements: dict[str, Delivery] = {}
 
-    async def take_over(self) -> int:
+    async def take_over(self, cluster: str = "", *, after: int | None = None) -> int:
+        if after is not None:
+            self._check_epoch(after)
         for kept in self._jobs.values():
             if not kept.job.status.ended:
                 kept.record = machine.requeued(kept.record)
         now = self._clock()
         for delivery in self._pending():
             self._keep(replace(delivery, next_attempt_at=min(now, delivery.next_attempt_at or now)))
-        self._epoch += 1
-        return self._epoch
+        self._leadership = leadership.taken_over(self._leadership, cluster)
+        return self._leadership.epoch
+
+    async def ask(self, cluster: str, *, ready: bool) -> Leadership:
+        self._leadership = leadership.asked(self._leadership, cluster, ready=ready)
+        return self._leadership
+
+    async def answer(self, epoch: int) -> Leadership:
+        self._check_epoch(epoch)
+        self._leadership = leadership.answered(self._leadership)
+        return self._leadership
+
+    async def resign(self, epoch: int) -> None:
+        self._check_epoch(epoch)
+        self._leadership = leadership.resigned(self._leadership)
 
     async def submit(self, new: NewJob) -> Submitted:
         if known := self._known(new):
@@ -310,7 +326,7 @@ class InMemoryJobStore(JobStore):
         return self._jobs[lease.job_id]
 
     def _check_epoch(self, epoch: int) -> None:
-        if epoch != self._epoch:
+        if epoch != self._leadership.epoch:
             raise Superseded("Another Coordinator has taken over.")
 
     def _ended(self, kept: timedelta) -> list[str]:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -45,7 +46,12 @@ dispatch = Table(
     "dispatch",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),  # one row, 1
-    Column("epoch", BigInteger, nullable=False),  # of the Coordinator that may claim
+    Column("epoch", BigInteger, nullable=False),  # of the Coordinator that may claim; what follows is of `Leadership`
+    Column("cluster", Text),
+    Column("former", Text, nullable=False, server_default="[]"),
+    Column("unanswered", Integer, nullable=False, server_default="0"),
+    Column("wanted", Boolean(create_constraint=False), nullable=False, server_default=false()),
+    Column("vacant", Boolean(create_constraint=False), nullable=False, server_default=false()),
 )
 
 turns = Table(

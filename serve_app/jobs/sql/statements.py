@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Update, case, delete, exists, func, select, true, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve_app.errors import IdempotencyMismatch, Superseded
+from serve_app.errors import IdempotencyMismatch
 from serve_app.jobs import machine
 from serve_app.jobs.job import (
     Announcement,
@@ -29,7 +29,7 @@ from serve_app.jobs.job import (
 from serve_app.jobs.machine import Change, Record
 from serve_app.jobs.protocols import Step
 from serve_app.jobs.sql import rows
-from serve_app.jobs.sql.schema import addresses, announced, chunks, deliveries, dispatch, events, jobs, turns
+from serve_app.jobs.sql.schema import addresses, announced, chunks, deliveries, events, jobs, turns
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import ChunkTranscribed
 
@@ -200,12 +200,6 @@ async def known_chunks(tx: AsyncConnection, job_id: str, steps: Sequence[Step]) 
 
 async def is_held(tx: AsyncConnection, media: StoredMedia) -> bool:
     return bool(await tx.scalar(select(exists().where(jobs.c.media_path == media.path))))
-
-
-async def check_epoch(tx: AsyncConnection, epoch: int, *, lock: bool = False) -> None:
-    current = select(dispatch.c.epoch)
-    if await tx.scalar(current.with_for_update() if lock else current) != epoch:
-        raise Superseded("Another Coordinator has taken over.")
 
 
 async def keep(tx: AsyncConnection, *changes: Change) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import delete, exists, func, literal, select, update
 from sqlalchemy.exc import DBAPIError
 
 from serve_app.errors import DeliveryNotFound, RayscribeError, StoreUnavailable
-from serve_app.jobs import machine
+from serve_app.jobs import leadership, machine
 from serve_app.jobs.job import (
     Announcement,
     Claim,
@@ -31,12 +31,13 @@ from serve_app.jobs.job import (
     Submitted,
     WaitingFor,
 )
+from serve_app.jobs.leadership import Leadership
 from serve_app.jobs.machine import Change
 from serve_app.jobs.protocols import Clock, JobStore, Step
-from serve_app.jobs.sql import rows, statements
+from serve_app.jobs.sql import leading, rows, statements
 from serve_app.jobs.sql.database import Database
 from serve_app.jobs.sql.grouping import Grouped
-from serve_app.jobs.sql.schema import Instant, addresses, announced, chunks, deliveries, dispatch, events, jobs
+from serve_app.jobs.sql.schema import Instant, addresses, announced, chunks, deliveries, events, jobs
 from serve_app.jobs.sql.uncut import uncut
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import ChunkTranscribed
@@ -59,10 +60,11 @@ class SqlJobStore(JobStore):
         self._submits = Grouped(self._submit_all)
 
     @uncut
-    async def take_over(self) -> int:
+    async def take_over(self, cluster: str = "", *, after: int | None = None) -> int:
         now = self._clock()
         async with self._database.writing() as tx:
-            epoch = await tx.scalar(update(dispatch).values(epoch=dispatch.c.epoch + 1).returning(dispatch.c.epoch))
+            known = leadership.taken_over(await leading.lock_leadership(tx, after), cluster)
+            await leading.keep_leadership(tx, known)
             await tx.execute(statements.requeue_running())
             # The clock of another process may be wrong: nothing waits for an instant that it gave.
             await tx.execute(
@@ -73,8 +75,26 @@ class SqlJobStore(JobStore):
                 .where(deliveries.c.status == DeliveryStatus.PENDING, deliveries.c.next_attempt_at > now)
                 .values(next_attempt_at=now)
             )
-        assert epoch is not None
-        return int(epoch)
+        return known.epoch
+
+    @uncut
+    async def ask(self, cluster: str, *, ready: bool) -> Leadership:
+        async with self._database.writing() as tx:
+            known = leadership.asked(await leading.lock_leadership(tx), cluster, ready=ready)
+            return await leading.keep_leadership(tx, known)
+
+    @uncut
+    async def answer(self, epoch: int) -> Leadership:
+        async with self._database.writing() as tx:
+            known = await leading.lock_leadership(tx, epoch)
+            if known.unanswered:  # or else a laptop's disk would never sleep
+                known = await leading.keep_leadership(tx, leadership.answered(known))
+            return known
+
+    @uncut
+    async def resign(self, epoch: int) -> None:
+        async with self._database.writing() as tx:
+            await leading.keep_leadership(tx, leadership.resigned(await leading.lock_leadership(tx, epoch)))
 
     async def submit(self, new: NewJob) -> Submitted:
         return await self._submits(new)
@@ -116,7 +136,7 @@ class SqlJobStore(JobStore):
         now = self._clock()
         due = statements.next_due(now, only).with_for_update(skip_locked=True)
         async with self._database.writing() as tx:
-            await statements.check_epoch(tx, epoch, lock=True)
+            await leading.check_epoch(tx, epoch, lock=True)
             while row := (await tx.execute(due)).one_or_none():
                 record = rows.record_of(row)
                 known = await statements.checkpoints_of_readable(tx, record)
@@ -317,7 +337,7 @@ class SqlJobStore(JobStore):
             .limit(limit)
         )
         async with self._database.reading() as tx:
-            await statements.check_epoch(tx, epoch)
+            await leading.check_epoch(tx, epoch)
             return [rows.delivery_of(row) for row in await tx.execute(due)]
 
     @uncut
@@ -330,7 +350,7 @@ class SqlJobStore(JobStore):
     @uncut
     async def announce(self, announcement: Announcement, epoch: int) -> bool:
         async with self._database.writing() as tx:
-            await statements.check_epoch(tx, epoch, lock=True)
+            await leading.check_epoch(tx, epoch, lock=True)
             return await statements.announce(tx, announcement, self._clock())
 
     @uncut

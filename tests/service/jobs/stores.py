@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import event, text
 
 from serve_app.jobs.job import Announcement, NewJob, News
+from serve_app.jobs.leadership import Leadership
 from serve_app.jobs.protocols import JobStore
-from serve_app.jobs.sql import SqlJobStore
+from serve_app.jobs.sql import SqlJobStore, leading
 from serve_app.testing import FakeClock
 from tests.unit.jobs.examples import MEDIA, NOON, OPTIONS
 
@@ -41,7 +42,7 @@ async def empty(store: SqlJobStore) -> None:
     async with store._database.writing() as tx:
         for table in ("jobs", "turns", "deliveries", "addresses", "announced"):
             await tx.execute(text(f"DELETE FROM {table}"))
-        await tx.execute(text("UPDATE dispatch SET epoch = 0"))
+        await leading.keep_leadership(tx, Leadership())
 
 
 async def cancelled_at(store: JobStore, n: int, call: Coroutine[Any, Any, object]) -> bool:

@@ -169,7 +169,7 @@ class TestMigrations:
             with pytest.raises(StoreUnavailable, match=r"newer version .* \(schema 9999\)"):
                 await open_store(where, clock.utc)
         finally:
-            await set_version("0003")
+            await set_version("0004")
             await store.close()
 
     async def test_store_of_an_older_version_keeps_its_jobs_and_counts_from_now(
@@ -181,7 +181,7 @@ class TestMigrations:
         await store.submit(new_job("waits"))
         await store.claim(await store.take_over(), lease_s=30)
         async with store._database.writing() as tx:
-            await tx.run_sync(undo_0003)
+            await tx.run_sync(undo_since_0002)
             for column in ("failures", "waits", "begun", "shows_words"):
                 await tx.execute(text(f"ALTER TABLE jobs DROP COLUMN {column}"))
             await tx.execute(text("UPDATE alembic_version SET version_num = '0001'"))
@@ -205,7 +205,7 @@ class TestMigrations:
         await store.cancel("old")
         (before,) = await store.deliveries("old")
         async with store._database.writing() as tx:
-            await tx.run_sync(undo_0003)
+            await tx.run_sync(undo_since_0002)
             await tx.execute(text("UPDATE alembic_version SET version_num = '0002'"))
         await store.close()
 
@@ -224,9 +224,12 @@ class TestMigrations:
         assert [delivery.kind for delivery in left] == ["model_ready"]
 
 
-def undo_0003(connection: Connection) -> None:
-    """The schema as it was before."""
+def undo_since_0002(connection: Connection) -> None:
+    """The schema as it was then."""
     schema = Operations(MigrationContext.configure(connection))
+    with schema.batch_alter_table("dispatch") as dispatch:
+        for column in ("cluster", "former", "unanswered", "wanted", "vacant"):
+            dispatch.drop_column(column)
     for table in ("addresses", "announced"):
         schema.drop_table(table)
     with schema.batch_alter_table("deliveries") as deliveries:

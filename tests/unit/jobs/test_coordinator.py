@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.errors import CoordinatorUnavailable, StoreUnavailable, Superseded
+from serve_app.errors import CoordinatorUnavailable, StoreUnavailable
 from serve_app.jobs.coordinator import Coordinator, Parts
 from serve_app.jobs.job import Announcement, Lease, News, Status
 from serve_app.jobs.protocols import JobStore
@@ -199,22 +199,6 @@ async def test_coordinator_that_was_superseded_still_answers_and_counts_as_healt
 
     subject.check()
     assert (await subject.jobs.get(job_id, None)).job.status is Status.QUEUED
-    await subject.close()
-
-
-async def test_coordinator_that_was_superseded_long_ago_asks_to_be_replaced() -> None:
-    house = House()
-    subject = coordinator(house)
-    subject.start()
-    await settled()
-
-    await house.store.take_over()
-    await subject.jobs.submit(await house.new_job())
-    await settled()
-    house.clock.advance(61)
-
-    with pytest.raises(Superseded):
-        subject.check()
     await subject.close()
 
 

@@ -1,0 +1,75 @@
+"""
+Which of several Coordinators gives jobs to runners.
+
+While a cluster is replaced by another there are two, on one store. The newer one gets the lead when it can do the work, once;
+the older one then stands by, and gets it back only from a leader that has fallen silent. What is kept is one row, and what
+becomes of it are pure functions, as in `machine`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+MOST_UNANSWERED = 6  # questions: a leader that left so many open is taken for dead
+MOST_FORMER = 8  # clusters; only the last one or two are still there
+
+
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """
+    Who leads, as a store keeps it.
+
+    Attributes:
+        epoch: Higher with each leader.
+        cluster: The leader's, also after it let go; None before the first.
+        former: Other clusters that led before, the last one last.
+        unanswered: Questions of those who stand by, since the leader's last answer.
+        wanted: Somebody who may have the lead waits for it.
+        vacant: The leader let go.
+    """
+
+    epoch: int = 0
+    cluster: str | None = None
+    former: tuple[str, ...] = ()
+    unanswered: int = 0
+    wanted: bool = False
+    vacant: bool = False
+
+
+def asked(known: Leadership, cluster: str, *, ready: bool) -> Leadership:
+    """Somebody of a cluster asked the leader for a sign of life; for the lead, too, if it is `ready` and never led."""
+    return replace(
+        known, unanswered=known.unanswered + 1, wanted=known.wanted or (ready and _is_newcomer(known, cluster))
+    )
+
+
+def may_take_over(known: Leadership, cluster: str, *, ready: bool, led: bool) -> bool:
+    """
+    Whether somebody who has `asked` leads from now on.
+
+    Args:
+        ready: Its cluster can do the work.
+        led: It was the leader itself before; only the first to come after it in its cluster takes over at once.
+    """
+    if known.unanswered > MOST_UNANSWERED:
+        return True
+    if known.cluster in (None, cluster):
+        return not led
+    return ready and known.vacant and _is_newcomer(known, cluster)
+
+
+def taken_over(known: Leadership, cluster: str) -> Leadership:
+    others = (name for name in (*known.former, known.cluster) if name is not None and name != cluster)
+    return Leadership(known.epoch + 1, cluster, tuple(others)[-MOST_FORMER:])
+
+
+def answered(known: Leadership) -> Leadership:
+    return replace(known, unanswered=0)
+
+
+def resigned(known: Leadership) -> Leadership:
+    return replace(known, vacant=True, wanted=False)
+
+
+def _is_newcomer(known: Leadership, cluster: str) -> bool:
+    return cluster != known.cluster and cluster not in known.former
