@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,12 @@ from ray.serve.schema import ServeDeploySchema
 from serve_app.cli.config_file import read_config
 from serve_app.errors import ConfigError
 from serve_app.models.sources import is_on_hub
-from serve_app.settings import Settings, load_settings
-from tests.kuberay.manifests import Manifests
+from serve_app.settings import Settings, load_settings, upload_limit_bytes, uploads_limit_bytes
+from tests.kuberay.manifests import Manifests, quantity
 from tests.kuberay.rules.names import prerequisites
 
 HEAD_IS_LEFT_OUT = "excludeHeadPodFromServeSvc"
+BODY_SIZE = "nginx.ingress.kubernetes.io/proxy-body-size"
 
 
 def serve_config_is_one_that_rayscribe_serve_takes(m: Manifests) -> Iterator[str]:
@@ -57,6 +59,21 @@ def every_worker_has_a_proxy(m: Manifests) -> Iterator[str]:
         yield "http_options.host and args.http.host must be 0.0.0.0"
     if not m.spec.get(HEAD_IS_LEFT_OUT):
         yield f"{HEAD_IS_LEFT_OUT} must be true"
+
+
+def proxies_have_the_limits_of_args(m: Manifests) -> Iterator[str]:
+    """They run before the application and beside it, so what they hold back they know from the environment of their pod alone."""
+    limits = load_settings(m.args, {}).limits
+    read = {"max_upload_bytes": upload_limit_bytes, "max_uploads_bytes": uploads_limit_bytes}
+    for pods in (m.pods_of(group) for group in m.groups):
+        environment = {v["name"]: v.get("value", "") for v in pods.spec["containers"][0].get("env", ())}
+        for name, of_the_proxy in read.items():
+            if of_the_proxy(environment) != (wanted := getattr(limits, name)):
+                yield f'pods of {pods.where}: RAYSCRIBE_LIMITS__{name.upper()} must be "{wanted}", as limits.{name}'
+    for ingress in m.of("Ingress"):
+        size = ingress["metadata"].get("annotations", {}).get(BODY_SIZE, "1m")
+        if quantity(f"{size.removesuffix('m')}Mi") < limits.max_upload_bytes:
+            yield f"{BODY_SIZE} must be at least {math.ceil(limits.max_upload_bytes / 2**20)}m, for limits.max_upload_bytes"
 
 
 def ready_waits_for_the_model(m: Manifests) -> Iterator[str]:
@@ -119,6 +136,7 @@ RULES = (
     serve_config_is_one_that_serve_takes,
     job_reads_the_same_serve_config,
     every_worker_has_a_proxy,
+    proxies_have_the_limits_of_args,
     ready_waits_for_the_model,
     settings_name_files_that_pods_have,
     models_are_there_before_a_pod_is,
