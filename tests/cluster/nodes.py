@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,9 +57,8 @@ class Nodes:
 
     def join(self, *kinds: str) -> None:
         """New nodes, without any files."""
-        with ThreadPoolExecutor() as threads:
-            started = threads.map(lambda kind: self.cluster.start_worker(**OFFERS[kind]), kinds)
-            self.of |= dict(zip(kinds, started, strict=True))
+        for kind in kinds:
+            self.of[kind] = self.cluster.start_worker(**OFFERS[kind])
 
     def files(self, kind: str) -> Path:
         """What that node keeps in its `data_dir`."""
