@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from serve_app.errors import StoreUnavailable, Superseded
-from serve_app.jobs.leadership import may_take_over
+from serve_app.jobs.leadership import Leadership, may_take_over
 from serve_app.jobs.protocols import JobStore, Sleep
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ class Candidate:
         self._look_s = look_s
         self._sleep = sleep
         self._led = False
+        self._heard: tuple[int, int] | None = None  # the last answer: the leader's epoch, and which of its answers
+        self._unanswered = 0
 
     async def elected(self) -> int:
         """Wait for the lead; gives the epoch."""
@@ -59,13 +61,20 @@ class Candidate:
     async def _stand(self, *, ready: bool) -> int | None:
         try:
             known = await self._store.ask(self._cluster, ready=ready)
-            if may_take_over(known, self._cluster, ready=ready, led=self._led):
+            self._hear(known)
+            if may_take_over(known, self._cluster, ready=ready, led=self._led, unanswered=self._unanswered):
                 return await self._store.take_over(self._cluster, after=known.epoch)
         except StoreUnavailable as error:
             logger.warning("cannot ask who leads: %s", error.message)
         except Superseded:
             logger.info("another Coordinator was quicker to take over")
         return None
+
+    def _hear(self, known: Leadership) -> None:
+        """Looks at which the store was away count for nothing: nobody could answer then."""
+        heard = known.epoch, known.answers
+        self._unanswered = self._unanswered + 1 if heard == self._heard else 0
+        self._heard = heard
 
     async def _is_over(self, epoch: int) -> bool:
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-MOST_UNANSWERED = 6  # questions: a leader that left so many open is taken for dead
+MOST_UNANSWERED = 6  # questions of one who stands by: a leader that left so many open is taken for dead
 MOST_FORMER = 8  # clusters; only the last one or two are still there
 
 
@@ -23,7 +23,8 @@ class Leadership:
         epoch: Higher with each leader.
         cluster: The leader's, also after it let go; None before the first.
         former: Other clusters that led before, the last one last.
-        unanswered: Questions of those who stand by, since the leader's last answer.
+        asked: Somebody who stands by asked the leader for a sign of life, since its last one.
+        answers: Its signs of life.
         wanted: Somebody who may have the lead waits for it.
         vacant: The leader let go.
     """
@@ -31,27 +32,27 @@ class Leadership:
     epoch: int = 0
     cluster: str | None = None
     former: tuple[str, ...] = ()
-    unanswered: int = 0
+    asked: bool = False
+    answers: int = 0
     wanted: bool = False
     vacant: bool = False
 
 
 def asked(known: Leadership, cluster: str, *, ready: bool) -> Leadership:
     """Somebody of a cluster asked the leader for a sign of life; for the lead, too, if it is `ready` and never led."""
-    return replace(
-        known, unanswered=known.unanswered + 1, wanted=known.wanted or (ready and _is_newcomer(known, cluster))
-    )
+    return replace(known, asked=True, wanted=known.wanted or (ready and _is_newcomer(known, cluster)))
 
 
-def may_take_over(known: Leadership, cluster: str, *, ready: bool, led: bool) -> bool:
+def may_take_over(known: Leadership, cluster: str, *, ready: bool, led: bool, unanswered: int) -> bool:
     """
     Whether somebody who has `asked` leads from now on.
 
     Args:
         ready: Its cluster can do the work.
         led: It was the leader itself before; only the first to come after it in its cluster takes over at once.
+        unanswered: How many questions in a row it saw no answer to, whoever asked besides.
     """
-    if known.unanswered > MOST_UNANSWERED:
+    if unanswered >= MOST_UNANSWERED:
         return True
     if known.cluster in (None, cluster):
         return not led
@@ -64,7 +65,7 @@ def taken_over(known: Leadership, cluster: str) -> Leadership:
 
 
 def answered(known: Leadership) -> Leadership:
-    return replace(known, unanswered=0)
+    return replace(known, asked=False, answers=known.answers + 1) if known.asked else known
 
 
 def resigned(known: Leadership) -> Leadership:

@@ -32,7 +32,7 @@ async def lock_leadership(tx: AsyncConnection, epoch: int | None = None) -> Lead
     if epoch not in (None, row.epoch):
         raise Superseded("Another Coordinator has taken over.")
     former = tuple(json.loads(row.former))
-    return Leadership(row.epoch, row.cluster, former, row.unanswered, row.wanted, row.vacant)
+    return Leadership(row.epoch, row.cluster, former, row.asked, row.answers, row.wanted, row.vacant)
 
 
 async def keep_leadership(tx: AsyncConnection, leadership: Leadership) -> Leadership:

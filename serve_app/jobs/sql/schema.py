@@ -49,7 +49,8 @@ dispatch = Table(
     Column("epoch", BigInteger, nullable=False),  # of the Coordinator that may claim; what follows is of `Leadership`
     Column("cluster", Text),
     Column("former", Text, nullable=False, server_default="[]"),
-    Column("unanswered", Integer, nullable=False, server_default="0"),
+    Column("asked", Boolean(create_constraint=False), nullable=False, server_default=false()),
+    Column("answers", BigInteger, nullable=False, server_default="0"),
     Column("wanted", Boolean(create_constraint=False), nullable=False, server_default=false()),
     Column("vacant", Boolean(create_constraint=False), nullable=False, server_default=false()),
 )

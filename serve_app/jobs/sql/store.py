@@ -87,7 +87,7 @@ class SqlJobStore(JobStore):
     async def answer(self, epoch: int) -> Leadership:
         async with self._database.writing() as tx:
             known = await leading.lock_leadership(tx, epoch)
-            if known.unanswered:  # or else a laptop's disk would never sleep
+            if known.asked:  # or else a laptop's disk would never sleep
                 known = await leading.keep_leadership(tx, leadership.answered(known))
             return known
 

@@ -26,13 +26,13 @@ ENOUGH = 2 * MOST_UNANSWERED  # rounds
 
 
 class TestStore:
-    async def test_question_is_kept_until_the_leader_answers(self, store: JobStore) -> None:
+    async def test_question_is_kept_until_the_leader_answers_and_is_answered_once(self, store: JobStore) -> None:
         epoch = await store.take_over("old")
         questions = [await store.ask("new", ready=False), await store.ask("new", ready=True)]
-        answered = await store.answer(epoch)
+        answers = [await store.answer(epoch), await store.answer(epoch)]
 
-        assert questions == [Leadership(1, "old", unanswered=1), Leadership(1, "old", unanswered=2, wanted=True)]
-        assert answered == Leadership(1, "old", wanted=True)
+        assert questions == [Leadership(1, "old", asked=True), Leadership(1, "old", asked=True, wanted=True)]
+        assert answers == 2 * [Leadership(1, "old", answers=1, wanted=True)]
 
     async def test_who_takes_over_finds_who_led_before(self, store: JobStore) -> None:
         for cluster in ("a", "b", "c", "b"):
@@ -43,7 +43,7 @@ class TestStore:
     async def test_leader_that_resigns_leads_no_more_and_is_remembered(self, store: JobStore) -> None:
         await store.resign(await store.take_over("old"))
 
-        assert await store.ask("new", ready=True) == Leadership(1, "old", unanswered=1, wanted=True, vacant=True)
+        assert await store.ask("new", ready=True) == Leadership(1, "old", asked=True, wanted=True, vacant=True)
 
     async def test_of_two_who_would_take_over_at_once_one_does(self, opened: Opened) -> None:
         other = await opened.again()

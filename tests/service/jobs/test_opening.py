@@ -228,7 +228,7 @@ def undo_since_0002(connection: Connection) -> None:
     """The schema as it was then."""
     schema = Operations(MigrationContext.configure(connection))
     with schema.batch_alter_table("dispatch") as dispatch:
-        for column in ("cluster", "former", "unanswered", "wanted", "vacant"):
+        for column in ("cluster", "former", "asked", "answers", "wanted", "vacant"):
             dispatch.drop_column(column)
     for table in ("addresses", "announced"):
         schema.drop_table(table)

@@ -18,6 +18,8 @@ class Process:
     cluster: str
     led: bool = False
     epoch: int | None = None  # while it leads
+    heard: tuple[int, int] = (-1, -1)
+    unanswered: int = 0
 
 
 @dataclass
@@ -40,7 +42,12 @@ class World:
             return
         ready = process.cluster in self.ready
         self.kept = leadership.asked(self.kept, process.cluster, ready=ready)
-        if leadership.may_take_over(self.kept, process.cluster, ready=ready, led=process.led):
+        heard = self.kept.epoch, self.kept.answers
+        process.unanswered = process.unanswered + 1 if heard == process.heard else 0
+        process.heard = heard
+        if leadership.may_take_over(
+            self.kept, process.cluster, ready=ready, led=process.led, unanswered=process.unanswered
+        ):
             self.kept = leadership.taken_over(self.kept, process.cluster)
             process.led, process.epoch = True, self.kept.epoch
 
@@ -126,6 +133,15 @@ def test_cluster_that_nobody_else_is_left_for_leads_though_it_is_not_ready() -> 
     world.rounds()
 
     assert world.leaders() == ["new"]
+
+
+def test_many_that_stand_by_take_nothing_from_a_leader_that_answers() -> None:
+    world = World(processes=[Process("new") for _ in range(20)])
+    world.rounds(1)
+    settled = world.kept.epoch
+    world.rounds()
+
+    assert world.kept.epoch == settled
 
 
 STEPS = st.one_of(
