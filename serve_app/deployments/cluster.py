@@ -7,6 +7,7 @@ import asyncio
 import ray
 from ray import serve
 from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus
 
 
@@ -15,10 +16,26 @@ def cluster_name() -> str:
     return str(ray.get_runtime_context().get_session_name())
 
 
-async def is_running(application: str) -> bool:
-    """Whether all deployments are up, which is also when KubeRay gives a new cluster the traffic."""
-    try:
-        applications = (await asyncio.to_thread(serve.status)).applications
-    except RayError:  # the controller is away
-        return False
-    return application in applications and applications[application].status is ApplicationStatus.RUNNING
+class Readiness:
+    """
+    Whether every deployment has been up once; a model that is unloaded later does not take it back.
+
+    So KubeRay, too, judges whether a new cluster gets the traffic.
+    """
+
+    def __init__(self, app_name: str) -> None:
+        self._app_name = app_name
+        self._latched = False
+
+    async def __call__(self) -> bool:
+        if not self._latched:
+            self._latched = await asyncio.to_thread(self._is_running)
+        return self._latched
+
+    def _is_running(self) -> bool:
+        # The status comes from the controller: to ask the recogniser itself would wake it, or keep it awake.
+        try:
+            application = serve.status().applications.get(self._app_name)
+        except (RayError, RayServeException):  # the controller is away
+            return False
+        return application is not None and application.status is ApplicationStatus.RUNNING

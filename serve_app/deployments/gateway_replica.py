@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import ApplicationStatus
 from starlette.types import ASGIApp
 
+from serve_app.deployments.cluster import Readiness
 from serve_app.deployments.gateways import Gateways
 from serve_app.deployments.handles import (
     HandleJobs,
@@ -89,20 +88,3 @@ class GatewayReplica:
 
     async def __del__(self) -> None:
         await self._courier.close()
-
-
-class Readiness:
-    """Whether every deployment has been up once; a model that is unloaded later does not take it back."""
-
-    def __init__(self, app_name: str) -> None:
-        self._app_name = app_name
-        self._latched = False
-
-    async def __call__(self) -> bool:
-        if not self._latched:
-            self._latched = await asyncio.to_thread(self._is_running)
-        return self._latched
-
-    def _is_running(self) -> bool:
-        # The status comes from the controller: to ask the recogniser itself would wake it, or keep it awake.
-        return serve.status().applications[self._app_name].status == ApplicationStatus.RUNNING

@@ -14,7 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.deployments.advertising import advertise
 from serve_app.deployments.calls import coordinator_of
-from serve_app.deployments.cluster import cluster_name, is_running
+from serve_app.deployments.cluster import Readiness, cluster_name
 from serve_app.deployments.handles import (
     HandleRecognizer,
     HandleRecorder,
@@ -229,7 +229,7 @@ class CoordinatorReplica:
                 tally=tally,
                 # SQLite's file is one cluster's, and whoever starts on it has nobody to wait for.
                 cluster=cluster_name() if database_url else "",
-                is_ready=lambda: is_running(app_name),
+                is_ready=Readiness(app_name),
             )
         )
         self._coordinator.start()
