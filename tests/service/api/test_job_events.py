@@ -213,7 +213,7 @@ async def test_one_stream_too_many_is_told_when_to_come_again(
 
 
 async def test_short_slices_make_one_stream(tmp_path: Path) -> None:
-    house = House(tmp_path, slice_s=0.0)
+    house = House(tmp_path, slice_s=0.001)
     async with house.client() as client:
         events = await finished(house, client)
 
