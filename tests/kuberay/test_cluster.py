@@ -12,7 +12,7 @@ import pytest
 from serve_app.settings import TINY_EN
 from tests.cluster.running import poll
 from tests.kuberay.manifests import Manifests, manifests_of
-from tests.kuberay.ray_cluster import RayCluster, config_on_this_machine, ray_cluster, transcribe
+from tests.kuberay.ray_cluster import Node, RayCluster, config_on_this_machine, ray_cluster, transcribe
 from tests.kuberay.rules.room import offers
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -37,9 +37,15 @@ def is_ready(cluster: RayCluster, node: Any) -> bool:
     return subprocess.run(["bash", "-c", command], capture_output=True, check=False).returncode == 0
 
 
+def has_logged(node: Node, request_id: str) -> bool:
+    """Whether an object about a request is on the pod's standard error, among the lines of Ray."""
+    lines = node.log.read_text(errors="replace").splitlines()
+    return any(line.startswith("{") and f'"request_id": "{request_id}"' in line for line in lines)
+
+
 def test_worker_is_ready_with_a_replica_and_not_before_nor_while_it_drains() -> None:
     manifests = manifests_of("cpu-dev")
-    with ray_cluster(RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="120") as cluster:
+    with ray_cluster(RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="120", RAY_LOG_TO_STDERR="1") as cluster:
         cluster.start_head()
         worker = start_group(cluster, manifests, "cpu")
         without_replica = is_ready(cluster, worker)
@@ -50,6 +56,7 @@ def test_worker_is_ready_with_a_replica_and_not_before_nor_while_it_drains() -> 
         cluster.wait_until_running()
         poll(lambda: is_ready(cluster, worker) or None, deadline_s=30)
         answer = transcribe(cluster)
+        poll(lambda: has_logged(worker, answer.headers["x-request-id"]) or None, deadline_s=30)
         replicas = cluster.running("replica_id")
         live = {name: {"log_level": "WARNING"} for name in replicas}
         config["applications"][0]["deployments"] = [{"name": n, "user_config": told} for n, told in live.items()]
