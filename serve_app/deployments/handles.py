@@ -111,17 +111,16 @@ class HandleTranscriber(Transcriber):
     async def run(
         self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
     ) -> AsyncGenerator[TranscriptEvent, None]:
-        groups: Any = self._run.remote(media, options, known)  # a DeploymentResponseGenerator, without types
+        events: Any = self._run.remote(media, options, known)  # a DeploymentResponseGenerator, without types
         try:
-            async for group in groups:
-                for event in group:
-                    yield event
+            async for event in events:
+                yield event
         except RayTaskError as error:
             raise ours(error) from None
         except DIED:
             raise RecognizerUnavailable("the process that read this audio died; try again", retry_after_s=10) from None
         finally:
-            groups.cancel()  # nothing else stops the other side when this one stops listening; harmless at the end
+            events.cancel()  # nothing else stops the other side when this one stops listening; harmless at the end
 
 
 class HandleRunner(JobRunner):

@@ -24,7 +24,6 @@ from serve_app.deployments.logs import configure_logging
 from serve_app.deployments.model_handles import HandleHolder, HandleModels, HandleReporter
 from serve_app.deployments.total_handle import HandleTotals
 from serve_app.errors import ModelNotReady
-from serve_app.jobs.gathering import gathered
 from serve_app.jobs.job import (
     Announcement,
     Claim,
@@ -63,9 +62,6 @@ from serve_app.transcript.types import (
     TranscriptEvent,
     TranscriptionOptions,
 )
-
-EVENTS_AT_ONCE = 64
-LINGER_S = 0.002  # the end follows the last chunk at once
 
 
 class RecognizerReplica:
@@ -162,13 +158,10 @@ class PipelineReplica:
 
     async def run(
         self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
-    ) -> AsyncGenerator[Sequence[TranscriptEvent], None]:
-        async with (
-            contextlib.aclosing(self._pipeline.run(media, options, known)) as events,
-            contextlib.aclosing(gathered(events, most=EVENTS_AT_ONCE, linger_s=LINGER_S)) as groups,
-        ):
-            async for group in groups:  # an item of a stream costs about the same whatever it holds
-                yield group
+    ) -> AsyncGenerator[TranscriptEvent, None]:
+        async with contextlib.aclosing(self._pipeline.run(media, options, known)) as events:
+            async for event in events:
+                yield event
 
     async def run_job(self, claim: Claim) -> None:
         with working_on(job_id=claim.lease.job_id):
