@@ -77,7 +77,7 @@ class Nodes:
 
 
 @contextmanager
-def running_nodes(keys: Path, **more: str) -> Iterator[Nodes | None]:
+def running_nodes(keys: Path) -> Iterator[Nodes | None]:
     """
     Of the overlay `gpu-ha`, with as few replicas as there can be; None where no PostgreSQL is.
 
@@ -91,7 +91,7 @@ def running_nodes(keys: Path, **more: str) -> Iterator[Nodes | None]:
             return
         s3 = client_of(variables)
         s3.create_bucket(Bucket=BUCKET)
-        variables = {"RAYSCRIBE_DATABASE_URL": postgres.url, **variables, **MISSED_SOON, **more}
+        variables = {"RAYSCRIBE_DATABASE_URL": postgres.url, **variables, **MISSED_SOON}
         with ray_cluster(own_files=True, **variables) as cluster:
             nodes = Nodes(cluster, s3)
             cluster.start_head()
