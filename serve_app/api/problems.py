@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
+from http.client import responses
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -124,7 +124,7 @@ def _tree(kind: type[errors.RayscribeError]) -> Iterator[type[errors.RayscribeEr
 def _http(error: HTTPException) -> JSONResponse:
     """Starlette's own: no such path, no such method, a body that is no form."""
     code = CODES.get(error.status_code, "invalid_request")
-    phrase = HTTPStatus(error.status_code).phrase
+    phrase = responses.get(error.status_code, "")  # tus has statuses of its own
     message = str(error.detail or phrase)
     if message == phrase:
         message = SENTENCES.get(error.status_code, phrase)
