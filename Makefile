@@ -7,8 +7,8 @@ PORT ?= 8000
 CONFIG ?= configs/local.yaml
 # Each process would compile all tests again, were it not allowed to keep what it compiled.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
-# A plugin that one folder uses, and that takes every other process seconds to import.
-QUICK := -p no:schemathesis -n 2
+# The plugin, which one folder uses, takes every process seconds to import, and numpy's threads wait by turning.
+QUICK := env OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PYTEST) -p no:schemathesis
 COMPILE := uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
 .PHONY: run test test-slow check format docs bench chaos soak image-test offline-test lock clean
@@ -18,14 +18,23 @@ run: $(VENV)/.run
 
 # What a reviewer needs to trust a change: 15 minutes at most on two cores.
 test: check
-	$(PYTEST) tests/unit tests/service -m "not server and not slow" $(QUICK)
+	$(MAKE) --no-print-directory --output-sync=target -j2 quick-half quick-rest
 	$(PYTEST) tests/service -m "server and not slow"
 	$(PYTEST) tests/contract tests/model tests/sdk tests/browser tests/cluster tests/kuberay -m "not slow and not gpu"
 
+# The quick layers, half of them on each core: workers that share one list would each collect all of it.
+HALF := tests/service/api tests/service/jobs
+.PHONY: quick-half quick-rest
+quick-half:
+	$(QUICK) $(HALF) -m "not server and not slow"
+
+quick-rest:
+	$(QUICK) tests/unit tests/service $(HALF:%=--ignore=%) -m "not server and not slow"
+
 # The rest of the cluster layer and the faults: 40 minutes at most.
 test-slow: $(VENV)/.dev
-	$(PYTEST) tests -m "slow and not gpu" --ignore=tests/image
-	$(PYTEST) tests/unit tests/service -m hypothesis --hypothesis-profile=thorough $(QUICK)
+	$(PYTEST) tests -m "slow and not gpu" --ignore=tests/image --durations=30
+	$(QUICK) tests/unit tests/service -m hypothesis --hypothesis-profile=thorough -n 2
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -10,7 +10,7 @@ from hypothesis import settings
 from tests.recordings import SHARED_AUDIO
 
 # `make test` tries a few examples of each property, `make test-slow` many.
-settings.register_profile("quick", max_examples=20, deadline=None)
+settings.register_profile("quick", max_examples=10, deadline=None)
 settings.register_profile("thorough", max_examples=200, deadline=None)
 settings.load_profile("quick")
 
