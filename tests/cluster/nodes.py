@@ -26,8 +26,6 @@ OFFERS: Mapping[str, Mapping[str, Any]] = {
     BACK: {"cpus": 1, "resources": {BACK: 1}},
     GPU: {"cpus": 2, "gpus": 1},
 }
-# A dead node is missed after 3 s; the default is 15.
-MISSED_SOON = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
 PATIENCE_S = 90  # of clients: a node is missed, another joins, and its replicas start
 
 
@@ -91,7 +89,7 @@ def running_nodes(keys: Path) -> Iterator[Nodes | None]:
             return
         s3 = client_of(variables)
         s3.create_bucket(Bucket=BUCKET)
-        variables = {"RAYSCRIBE_DATABASE_URL": postgres.url, **variables, **MISSED_SOON}
+        variables = {"RAYSCRIBE_DATABASE_URL": postgres.url, **variables}
         with ray_cluster(own_files=True, **variables) as cluster:
             nodes = Nodes(cluster, s3)
             cluster.start_head()
