@@ -21,7 +21,8 @@ from tests.cluster.running import KEY
 
 ROUTE = "/v1/audio/transcriptions"
 REFUSALS = frozenset({429, 503})
-PATIENCE_S = 300.0  # with one answer, and with one job
+PATIENCE_S = 300.0  # with one answer
+JOB_PATIENCE_S = 900.0  # requests go before jobs: one may wait for as long as the clients come
 POLL_S = 1.0
 ARRIVING_S = 10.0  # within which the clients come, the first time
 HASTE_S = 3.0  # a client that cancels or goes away does so within this
@@ -136,7 +137,7 @@ class Client:
 
     async def _poll(self) -> None:
         job_id = await self._submit()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(JOB_PATIENCE_S):
             while (await self._insist("GET", f"/jobs/{job_id}")).json()["status"] not in ENDED:
                 await self._sleep(POLL_S)
 
