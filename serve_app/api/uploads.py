@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 from starlette.datastructures import UploadFile
 
 from serve_app.api.services import Services
+from serve_app.errors import MediaUnavailable
 from serve_app.transcript.protocols import InlineMedia, MediaReference
+
+logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 1024 * 1024
 
@@ -24,7 +28,10 @@ async def media_of(upload: UploadFile, services: Services) -> AsyncIterator[Medi
     try:
         yield stored
     finally:
-        await services.media_store.delete(stored)
+        try:
+            await services.media_store.delete(stored)
+        except MediaUnavailable as error:  # the answer matters more, and what stays goes by its age
+            logger.warning("audio of a request cannot be deleted now: %s", error.message)
 
 
 async def blocks_of(upload: UploadFile) -> AsyncIterator[bytes]:

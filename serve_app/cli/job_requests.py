@@ -16,7 +16,7 @@ from httpx_sse import EventSource, ServerSentEvent, SSEError
 from serve_app.cli.exits import JobEndedBadly, NoService, Refused
 from serve_app.cli.files import FileFailed, size_bytes
 from serve_app.cli.remote import ServiceClient, form
-from serve_app.cli.tus import upload
+from serve_app.cli.tus import uploaded
 from serve_app.cli.wishes import Fields, OutputFormat, Priority, Wishes
 from serve_app.errors import RayscribeError
 
@@ -100,8 +100,9 @@ async def submit(client: ServiceClient, submission: Submission, report: Report =
         except Refused as error:
             if not error.too_large:  # this service takes less in one request than most
                 raise
-    upload_id = await upload(client, source, report)
-    return await _post(client, submission, form([*fields, ("upload_id", upload_id)]))
+    return await uploaded(
+        client, source, report, lambda upload_id: _post(client, submission, form([*fields, ("upload_id", upload_id)]))
+    )
 
 
 async def follow(client: ServiceClient, job_id: str) -> AsyncGenerator[JobEvent, None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -26,17 +26,34 @@ BLOCK_BYTES = 256 * 1024
 FORGET_S = 5.0
 VERSION = {"Tus-Resumable": "1.0.0"}
 STARTS = 3  # what came is lost with the disk of the node it lies on
+LOST = "upload_not_found"
+UNSAID = "unknown"  # an answer to HEAD has no body
 CHANGED_MEANWHILE = httpx.codes.CONFLICT  # the offset is another one than we thought
 
 Report = Callable[[int], None]
 """Told how many bytes the service has."""
 
 
-async def upload(
-    client: ServiceClient, path: Path, report: Report, *, part_bytes: int = PART_BYTES, starts: int = STARTS
+async def uploaded(
+    client: ServiceClient, path: Path, report: Report, use: Callable[[str], Awaitable[str]], *, starts: int = STARTS
 ) -> str:
     """
-    Send a file in parts, and once more from its start where the service has lost them; gives the upload's id.
+    Send a file in parts and `use` it by its id, and once more from its start where the service has lost it; gives what `use` gives.
+
+    Raises:
+        NoService, Refused: As `upload` and `use`.
+    """
+    try:
+        return await use(await upload(client, path, report))
+    except Refused as error:
+        if starts == 1 or not _is_lost(error):
+            raise
+        return await uploaded(client, path, report, use, starts=starts - 1)
+
+
+async def upload(client: ServiceClient, path: Path, report: Report, *, part_bytes: int = PART_BYTES) -> str:
+    """
+    Send a file in parts; gives the upload's id.
 
     Raises:
         NoService, Refused: As `ServiceClient.send`, when there was no progress for as long as it is patient.
@@ -45,11 +62,9 @@ async def upload(
     upload_id = await _create(client, path, size)
     try:
         await _send_all(client, upload_id, path, size, report, part_bytes)
-    except BaseException as error:
+    except BaseException:
         await _forget(client, upload_id)
-        if starts == 1 or not _is_lost(error):
-            raise
-        return await upload(client, path, report, part_bytes=part_bytes, starts=starts - 1)
+        raise
     return upload_id
 
 
@@ -122,8 +137,8 @@ async def _forget(client: ServiceClient, upload_id: str) -> None:
             await client.once("DELETE", f"/uploads/{upload_id}", headers=VERSION)
 
 
-def _is_lost(error: BaseException) -> bool:
-    return isinstance(error, Refused) and error.status == httpx.codes.NOT_FOUND
+def _is_lost(error: Refused) -> bool:
+    return error.status == httpx.codes.NOT_FOUND and error.code in (LOST, UNSAID)
 
 
 def _resumable(error: NoService | Refused) -> bool:

@@ -14,7 +14,7 @@ from serve_app.deployments.handles import (
     HandleJobs,
     HandleTranscriber,
 )
-from serve_app.deployments.hang_ups import with_hang_ups
+from serve_app.deployments.hang_ups import HangUps
 from serve_app.deployments.logs import configure_logging
 from serve_app.deployments.model_handles import HandleModels
 from serve_app.deployments.total_handle import HandleTotals
@@ -67,8 +67,10 @@ class GatewayReplica:
             )
         )
 
+        self._app.add_middleware(HangUps)
+
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return with_hang_ups(self._app)
+        return self._app
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         settings = with_user_config(self._settings, "Gateway", user_config)

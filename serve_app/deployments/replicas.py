@@ -191,7 +191,7 @@ class CoordinatorReplica:
         from serve_app.lifecycle.registry import ModelRegistry
         from serve_app.media.addresses import AddressRules
         from serve_app.media.outbound import outbound_client
-        from serve_app.media.store import open_media_store
+        from serve_app.media.store import open_media_store, open_request_store
         from serve_app.models.catalogue import Catalogue
 
         self._settings = settings
@@ -211,6 +211,7 @@ class CoordinatorReplica:
             Parts(
                 open_store=lambda: open_store(location, clock),
                 media=open_media_store(settings),
+                request_media=open_request_store(settings),
                 runner=HandleRunner(pipeline),
                 settings=settings.jobs,
                 webhooks=settings.webhooks,

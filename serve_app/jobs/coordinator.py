@@ -40,6 +40,7 @@ class Parts:
     What a Coordinator works with.
 
     Attributes:
+        request_media: As Retention's `requests`.
         tally: Where this process counts.
         announcements: The turns of models, from now on; asked for only where webhooks tell of them.
     """
@@ -52,6 +53,7 @@ class Parts:
     webhook_secret: str | None  # None leaves webhooks unsigned
     client: httpx.AsyncClient  # for webhooks
     clock: Clock
+    request_media: MediaStore | None = None
     open_again_s: float = 5.0  # after the store could not be opened
     cluster: str = ""  # the same for all Coordinators of one cluster
     is_ready: Callable[[], Awaitable[bool]] = always  # as Candidate's
@@ -132,7 +134,7 @@ class Coordinator:
     async def _work(self, store: JobStore) -> None:
         parts, settings, hub = self._parts, self._parts.settings, Hub()
         dispatcher = Dispatcher(store, hub, settings, parts.clock, tally=parts.tally)
-        retention = Retention(store, parts.media, hub, settings, parts.clock)
+        retention = Retention(store, parts.media, hub, settings, parts.clock, requests=parts.request_media)
         forecast = Forecast(parts.clock, settings.max_running)
         self._service = JobService(
             store,

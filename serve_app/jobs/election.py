@@ -48,7 +48,7 @@ class Candidate:
             logger.warning("this Coordinator stands by: another one leads, or the store is away")
         while epoch is None:
             await self._sleep(self._look_s)
-            epoch = await self._stand(ready=await self._is_ready())
+            epoch = await self._stand(ready=await self._can_work())
         logger.info("leads, in epoch %d", epoch)
         self._led = True
         return epoch
@@ -57,6 +57,15 @@ class Candidate:
         """Lead until another has taken over, or is to; in that case let go of all work before `resign`."""
         while not await self._is_over(epoch):
             await self._sleep(self._look_s)
+
+    async def _can_work(self) -> bool:
+        """False also where its own cluster does not say."""
+        try:
+            async with asyncio.timeout(self._look_s):
+                return await self._is_ready()
+        except Exception as error:
+            logger.warning("cannot tell whether this cluster is ready: %s", type(error).__name__)
+            return False
 
     async def _stand(self, *, ready: bool) -> int | None:
         try:

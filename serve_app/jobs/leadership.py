@@ -1,9 +1,9 @@
 """
 Which of several Coordinators gives jobs to runners.
 
-While a cluster is replaced by another there are two, on one store. The newer one gets the lead when it can do the work, once;
-the older one then stands by, and gets it back only from a leader that has fallen silent. What is kept is one row, and what
-becomes of it are pure functions, as in `machine`.
+While a cluster is replaced by another there are two, on one store. The newer one gets the lead when it can do the work, once; the
+older one then stands by, and gets it back only from a leader that has fallen silent. A new one that cannot do the work takes the
+lead only when nobody has led for long. What is kept is one row, and what becomes of it are pure functions, as in `machine`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 MOST_UNANSWERED = 6  # questions of one who stands by: a leader that left so many open is taken for dead
+MOST_UNANSWERED_IDLE = (
+    60  # of one who never led and cannot do the work: a leader that returns would not get the lead back from it
+)
 MOST_FORMER = 8  # clusters; only the last one or two are still there
 
 
@@ -52,11 +55,12 @@ def may_take_over(known: Leadership, cluster: str, *, ready: bool, led: bool, un
         led: It was the leader itself before; only the first to come after it in its cluster takes over at once.
         unanswered: How many questions in a row it saw no answer to, whoever asked besides.
     """
-    if unanswered >= MOST_UNANSWERED:
+    is_newcomer = _is_newcomer(known, cluster)
+    if unanswered >= (MOST_UNANSWERED if ready or not is_newcomer else MOST_UNANSWERED_IDLE):
         return True
     if known.cluster in (None, cluster):
         return not led
-    return ready and known.vacant and _is_newcomer(known, cluster)
+    return ready and known.vacant and is_newcomer
 
 
 def taken_over(known: Leadership, cluster: str) -> Leadership:

@@ -30,11 +30,24 @@ class Retention:
     Sweeps at each end of a job, and now and then.
 
     What cannot be deleted is tried again by the next sweep.
+
+    Args:
+        requests: Where audio of requests lies while they last.
     """
 
-    def __init__(self, store: JobStore, media: MediaStore, hub: Hub, settings: JobSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        media: MediaStore,
+        hub: Hub,
+        settings: JobSettings,
+        clock: Clock,
+        *,
+        requests: MediaStore | None = None,
+    ) -> None:
         self._store = store
         self._media = media
+        self._requests = requests
         self._hub = hub
         self._settings = settings
         self._clock = clock
@@ -68,7 +81,7 @@ class Retention:
 
     async def delete_orphans(self) -> None:
         """
-        Delete audio that no job refers to: of requests and uploads whose process died.
+        Delete audio that no job refers to: of submissions whose process died.
 
         Audio that is older than all that the store knows may be of jobs in a store whose place it took, so it stays. And none
         goes soon after a start: a backup that was put in place knows nothing of later jobs, and may be taken away again.
@@ -82,6 +95,13 @@ class Retention:
                 for media in orphans:
                     if media not in earlier:
                         await self._is_deleted(media)
+
+    async def delete_left_by_requests(self) -> None:
+        """Delete audio of requests whose Gateway died; one that lasts longer has been copied by the Pipeline at its beginning."""
+        if self._requests is not None:
+            with _tried_again():
+                for media in await self._requests.older_than(ORPHAN_S):
+                    await self._requests.delete(media)
 
     async def forget_announcements(self) -> None:
         """Delete what was told of models long ago; under zero retention, whom to tell, too."""
@@ -107,6 +127,7 @@ class Retention:
         while True:
             await self.forget_announcements()
             await self.delete_orphans()
+            await self.delete_left_by_requests()
             await asyncio.sleep(TIDY_S)
 
     async def _spent_audio(self) -> None:

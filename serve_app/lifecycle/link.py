@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Protocol
 
 from serve_app.errors import RayscribeError
+from serve_app.lifecycle.events import SLICE_S
 from serve_app.lifecycle.overview import Wish
 from serve_app.models.protocols import ModelReporter, Models
 from serve_app.models.types import SERVING, ModelOverview, ModelSnapshot, ModelState, Reason, ReplicaReport, UnloadOrder
@@ -34,6 +35,7 @@ class Pace:
         gather_s: Changes that come so soon after one another are told together.
         again_s: After a call that failed.
         answer_s: How long a report may take.
+        orders_s: How long a question for orders may take; the Coordinator answers each within `SLICE_S`.
     """
 
     sign_s: float = 5.0
@@ -41,6 +43,7 @@ class Pace:
     gather_s: float = 0.05
     again_s: float = 1.0
     answer_s: float = 10.0
+    orders_s: float = 2 * SLICE_S
 
 
 class KeptModels(Protocol):
@@ -169,7 +172,9 @@ class ReplicaLink:
         after = None
         while True:
             try:
-                for order in await self._coordinator.orders(self._replica_id, after=after):
+                async with asyncio.timeout(self._pace.orders_s):  # a machine without power refuses nothing
+                    orders = await self._coordinator.orders(self._replica_id, after=after)
+                for order in orders:
                     self._models.unload(order)
                     after = order.number
             except Exception as error:

@@ -55,14 +55,15 @@ def open_request_store(settings: Settings) -> MediaStore:
     """
     Where audio of requests lies while they last, if it is too large for a call.
 
-    A Pipeline may be on another node than its Gateway: what `media.store` names is there for both.
+    A Pipeline may be on another node than its Gateway: what `media.store` names is there for both. It is a place of its own, so
+    that what a dead Gateway left there is known by its age.
 
     Raises:
-        ConfigError: As `open_media_store`.
+        ConfigError: As `open_media_store`, which has looked at the kind before.
     """
     location = settings.media.store
-    if "://" in location:
-        return open_media_store(settings)
+    if location.startswith("s3://"):
+        return _open_object_store(f"{location.rstrip('/')}/requests")
     return DirectoryMediaStore(Path(location) / "requests" if location else Path(settings.data_dir) / "uploads")
 
 

@@ -115,7 +115,11 @@ class DecoderParent:
 
 
 def _command(spares: int) -> list[str]:
-    """Nice, as all that computes. One thread only: to fork a process with more (OpenBLAS starts one for each core) can deadlock the child."""
+    """
+    Nice, as all that computes.
+
+    One thread only: to fork a process with more (OpenBLAS starts one for each core) can deadlock the child.
+    """
     settings = ["OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1", f"PYTHONPATH={os.pathsep.join(filter(None, sys.path))}"]
     nice = ["nice", "-n", str(COMPUTING)]
     return ["env", *settings, *nice, sys.executable, "-m", "serve_app.pipeline.decoder_process", str(spares)]

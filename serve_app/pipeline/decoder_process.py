@@ -8,6 +8,7 @@ descriptors, which are the media, the pipe to write records on, and a leash. The
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import importlib
@@ -84,7 +85,8 @@ def _fork(requests: socket.socket, decoders: str) -> int:
 def _live(requests: socket.socket, busy: int, decoders: str) -> NoReturn:
     try:
         if not _is_asked(requests, REST_MS):
-            _rehearse(decoders)
+            with contextlib.suppress(Exception):  # a request shall find out what is wrong, and tell
+                _rehearse(decoders)
         message, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES, 3)
         if message:
             requests.close()

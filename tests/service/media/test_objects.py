@@ -132,12 +132,15 @@ def test_an_environment_that_makes_no_sense_is_a_mistake_of_the_settings(
         open_media_store(Settings(media=MediaSettings(store="s3://audio")))
 
 
-async def test_audio_of_requests_goes_to_the_bucket_of_jobs_because_a_pipeline_may_be_on_another_node(s3: Any) -> None:
-    store = open_request_store(Settings(media=MediaSettings(store=f"s3://{BUCKET}/jobs")))
+async def test_audio_of_requests_goes_to_the_bucket_because_a_pipeline_may_be_on_another_node(s3: Any) -> None:
+    settings = Settings(media=MediaSettings(store=f"s3://{BUCKET}/jobs"))
+    store = open_request_store(settings)
 
     saved = await store.save(blocks(b"sound"))
 
-    assert saved.path.startswith(f"s3://{BUCKET}/jobs/audio-")
+    assert saved.path.startswith(f"s3://{BUCKET}/jobs/requests/audio-")
+    assert await open_media_store(settings).older_than(-60) == []
+    assert await store.older_than(-60) == [saved]
     assert keys(s3) == [saved.path.removeprefix(f"s3://{BUCKET}/")]
 
 

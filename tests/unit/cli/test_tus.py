@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from serve_app.cli.exits import NoService, Refused
-from serve_app.cli.tus import upload
+from serve_app.cli.tus import LOST, upload, uploaded
 from tests.unit.cli.client import PatientClient, problem
 
 CONTENT = bytes(range(256)) * 40
@@ -57,6 +57,10 @@ class TusServer:
         return httpx.Response(204, headers={"upload-offset": str(len(self.received))})
 
 
+async def itself(upload_id: str) -> str:
+    return upload_id
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "große Rede.wav"
@@ -95,22 +99,50 @@ async def test_upload_goes_on_from_what_the_service_has(file: Path, mishap: int 
     assert [r.method for r in server.requests].count("HEAD") == 2
 
 
-async def test_upload_that_the_service_has_lost_begins_anew(file: Path) -> None:
-    server = TusServer({2: problem(404)})
+@pytest.mark.parametrize("answer", [problem(404, code=LOST), httpx.Response(404)], ids=["told", "of a HEAD"])
+async def test_upload_that_the_service_has_lost_begins_anew(file: Path, answer: httpx.Response) -> None:
+    server = TusServer({1: answer})
     async with PatientClient(server) as client:
-        assert await upload(client, file, lambda _: None, part_bytes=PART) == "u1"
+        assert await uploaded(client, file, lambda _: None, itself) == "u1"
 
     assert server.received == CONTENT
     assert [r.method for r in server.requests].count("POST") == 2
 
 
+async def test_upload_that_is_lost_while_it_becomes_a_job_begins_anew(file: Path) -> None:
+    server, answers = TusServer(), [Refused("lost", status=404, code=LOST)]
+
+    async def submitted(upload_id: str) -> str:
+        if answers:
+            raise answers.pop()
+        return f"job of {upload_id}"
+
+    async with PatientClient(server) as client:
+        assert await uploaded(client, file, lambda _: None, submitted) == "job of u1"
+
+    assert [r.method for r in server.requests].count("POST") == 2
+
+
 async def test_upload_that_is_lost_again_and_again_is_given_up(file: Path) -> None:
-    server = TusServer(dict.fromkeys(range(1, 99), problem(404)))
+    server = TusServer(dict.fromkeys(range(1, 99), problem(404, code=LOST)))
     async with PatientClient(server) as client:
         with pytest.raises(Refused):
-            await upload(client, file, lambda _: None, part_bytes=PART)
+            await uploaded(client, file, lambda _: None, itself)
 
     assert [r.method for r in server.requests].count("POST") == 3
+
+
+async def test_model_that_is_not_there_is_no_lost_upload(file: Path) -> None:
+    server = TusServer()
+
+    async def submitted(upload_id: str) -> str:
+        raise Refused("no such model", status=404, code="model_not_found")
+
+    async with PatientClient(server) as client:
+        with pytest.raises(Refused):
+            await uploaded(client, file, lambda _: None, submitted)
+
+    assert [r.method for r in server.requests].count("POST") == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 410])

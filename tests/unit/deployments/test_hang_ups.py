@@ -5,7 +5,7 @@ from ray.exceptions import ActorDiedError, TaskCancelledError
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
-from serve_app.deployments.hang_ups import with_hang_ups
+from serve_app.deployments.hang_ups import HangUps
 
 
 async def reads_all(scope: Scope, receive: Receive, send: Send) -> None:
@@ -26,4 +26,4 @@ async def test_client_that_hangs_up_in_its_upload_is_gone_and_no_fault(error: Ex
         raise error
 
     with pytest.raises(ClientDisconnect):
-        await with_hang_ups(reads_all)({"type": "http"}, receive, sends_nothing)
+        await HangUps(reads_all)({"type": "http"}, receive, sends_nothing)

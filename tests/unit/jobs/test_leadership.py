@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from serve_app.jobs import leadership
 from serve_app.jobs.leadership import Leadership
 
-CALM = 3 * leadership.MOST_UNANSWERED  # rounds after which everybody has noticed everything
+CALM = 2 * leadership.MOST_UNANSWERED_IDLE  # rounds after which everybody has noticed everything
 
 
 @dataclass
@@ -125,6 +125,16 @@ def test_replacement_within_a_cluster_leads_at_once_also_before_all_is_ready_aga
     world.rounds(1)
 
     assert (world.processes[0].epoch, world.kept.epoch) == (2, 2)
+
+
+def test_old_cluster_whose_coordinator_is_away_for_a_while_finds_its_lead_when_the_new_one_cannot_do_the_work() -> None:
+    world = upgrade()
+    del world.processes[0]
+    world.rounds(3 * leadership.MOST_UNANSWERED)
+    world.processes.append(Process("old"))
+    world.rounds()
+
+    assert world.leaders() == ["old"]
 
 
 def test_cluster_that_nobody_else_is_left_for_leads_though_it_is_not_ready() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from serve_app.errors import JobNotFound, MediaUnavailable
 from serve_app.jobs.job import Announcement, DeliveryStatus, News
-from serve_app.jobs.retention import AT_ONCE, GRACE_S, ORPHAN_S
+from serve_app.jobs.retention import AT_ONCE, GRACE_S, ORPHAN_S, Retention
 from serve_app.testing import FakeClock, InMemoryJobStore, InMemoryMediaStore
 from serve_app.transcript.protocols import StoredMedia
 from tests.unit.jobs.coordination import House, Shared, settled
@@ -19,6 +19,11 @@ from tests.unit.jobs.examples import NOON
 
 DAY_S = 86_400.0
 STUCK = "memory/1"
+
+
+async def blocks_of(*blocks: bytes) -> AsyncGenerator[bytes, None]:
+    for block in blocks:
+        yield block
 
 
 class Aged(InMemoryMediaStore):
@@ -335,6 +340,20 @@ async def test_no_orphans_go_soon_after_a_start_because_the_store_may_be_a_backu
 
     async with house.dispatching():
         assert (await house.follow(later))[-1].kind == "done"
+
+
+async def test_audio_of_requests_goes_by_its_age_also_where_there_never_was_a_job() -> None:
+    house = House()
+    requests = Aged(house.clock)
+    retention = Retention(house.store, house.media, house.hub, house.settings, house.clock.utc, requests=requests)
+    await requests.save(blocks_of(b"old"))
+    house.clock.advance(ORPHAN_S)
+    young = await requests.save(blocks_of(b"young"))
+    house.clock.advance(1)
+
+    await retention.delete_left_by_requests()
+
+    assert list(requests.files) == [young.path]
 
 
 async def test_only_audio_older_than_an_hour_is_an_orphan() -> None:

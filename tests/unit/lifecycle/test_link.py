@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -201,6 +202,16 @@ async def test_orders_are_carried_out_and_not_asked_for_again() -> None:
 
     assert linked.models.unloads == [A, B]
     assert linked.coordinator.asked_after == [None, 7, 7, 8]
+
+
+async def test_coordinator_that_never_answers_is_asked_for_orders_again() -> None:
+    linked = Linked(replace(SLOW, orders_s=0.01))
+    async with linked.open():
+        await linked.coordinator.reports.get()
+        while len(linked.coordinator.asked_after) < 2:
+            await settled()
+
+    assert linked.coordinator.asked_after[:2] == [None, None]
 
 
 async def test_models_that_are_here_are_advertised_when_they_change() -> None:
