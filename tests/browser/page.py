@@ -78,7 +78,9 @@ class Page:
         self.browser.find_element(By.CSS_SELECTOR, f"[data-format={file_format}]").click()
 
         def finished() -> list[Path]:
-            return [path for path in self.downloads.glob(f"*.{file_format}") if path not in before]
+            # Chromium reserves the name by an empty file, which the finished one then replaces.
+            there = (path for path in self.downloads.glob(f"*.{file_format}") if path not in before)
+            return [path for path in there if path.stat().st_size]
 
         (path,) = self.wait(finished)
         return path.read_text(encoding="utf-8")
