@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.chaos.evidence import Check, checks, failed
+from benchmarks.chaos.evidence import checks, failed, verdicts
 from benchmarks.chaos.run import Death, Plan, Run
 
 console = Console()
@@ -22,7 +21,7 @@ def main(
     """Kill everything that can die while jobs run, at last all at once, and look whether anything was lost."""
     console.print(f"seed {seed}, {jobs} jobs, {rounds} rounds")
     results = checks(Run(Plan(seed, jobs, rounds), _say)())
-    console.print(_table(results))
+    console.print(verdicts(results))
     for check in failed(results):
         console.print(f"{check.name}:", *check.violations[:10], sep="\n  ", style="red", markup=False)
     raise typer.Exit(bool(failed(results)))
@@ -32,13 +31,6 @@ def _say(death: Death) -> None:
     console.print(
         f"{death.at_s:6.1f} s  kill -9 {death.victim} ({death.processes} processes), {death.unfinished} jobs unfinished"
     )
-
-
-def _table(results: list[Check]) -> Table:
-    table = Table("what must hold", "found", "")
-    for check in results:
-        table.add_row(check.name, check.found, "yes" if check.passed else "NO")
-    return table
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.table import Table
+
 ENDS = frozenset({"done", "failed", "cancelled"})
 
 JsonObject = dict[str, Any]
@@ -144,6 +146,14 @@ def _few_repeats(evidence: Evidence) -> Check:
     too_many = () if repeats <= evidence.chunks_in_flight else (f"{repeats} chunks",)
     found = f"{repeats} of {evidence.chunks_kept} asked for again; up to {evidence.chunks_in_flight} were in flight"
     return Check("only chunks in flight are recognised again", found, too_many)
+
+
+def verdicts(results: Sequence[Check]) -> Table:
+    """What is printed of them."""
+    table = Table("what must hold", "found", "")
+    for check in results:
+        table.add_row(check.name, check.found, "yes" if check.passed else "NO")
+    return table
 
 
 def failed(results: Iterable[Check]) -> list[Check]:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.chaos.evidence import Check, failed
+from benchmarks.chaos.evidence import failed, verdicts
 from benchmarks.soak.clients import Deed, Ledger
 from benchmarks.soak.evidence import checks
 from benchmarks.soak.run import Plan, soak
@@ -26,7 +26,7 @@ def main(
     evidence = soak(Plan(clients, seconds, seed))
     console.print(_answers(evidence.ledger))
     results = checks(evidence)
-    console.print(_verdicts(results))
+    console.print(verdicts(results))
     for check in failed(results):
         console.print(f"{check.name}:", *check.violations[:20], sep="\n  ", style="red", markup=False)
     console.print("the service held" if not failed(results) else f"{len(failed(results))} bounds are broken")
@@ -38,13 +38,6 @@ def _answers(ledger: Ledger) -> Table:
     table = Table("answers to clients that", *map(str, statuses))
     for deed in Deed:
         table.add_row(deed, *(str(ledger.answers[deed, status]) for status in statuses))
-    return table
-
-
-def _verdicts(results: list[Check]) -> Table:
-    table = Table("what must hold", "found", "")
-    for check in results:
-        table.add_row(check.name, check.found, "yes" if check.passed else "NO")
     return table
 
 
