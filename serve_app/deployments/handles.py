@@ -34,9 +34,10 @@ from serve_app.jobs.job import (
     NewJob,
     Owner,
     QueueStats,
+    Step,
     Submitted,
 )
-from serve_app.jobs.protocols import AttemptRecorder, JobRunner, Jobs, Step
+from serve_app.jobs.protocols import AttemptRecorder, JobRunner, Jobs
 from serve_app.telemetry.context import job_id
 from serve_app.transcript.protocols import MediaReference, Recognizer, Transcriber
 from serve_app.transcript.types import (

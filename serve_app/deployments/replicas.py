@@ -37,10 +37,10 @@ from serve_app.jobs.job import (
     News,
     Owner,
     QueueStats,
+    Step,
     Submitted,
     WaitingFor,
 )
-from serve_app.jobs.protocols import Step
 from serve_app.lifecycle.overview import Wish
 from serve_app.models.types import SERVING, ClusterModels, ModelEvent, ModelOverview, ReplicaReport, UnloadOrder
 from serve_app.settings import (

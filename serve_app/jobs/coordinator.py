@@ -17,10 +17,12 @@ from serve_app.jobs.election import Candidate
 from serve_app.jobs.forecast import Forecast
 from serve_app.jobs.hub import ENDED, Hub
 from serve_app.jobs.job import Announcement, JobDetails, WaitingFor
-from serve_app.jobs.protocols import Clock, JobRunner, JobStore, Sleep
+from serve_app.jobs.protocols import Clock, JobRunner, Sleep
 from serve_app.jobs.rendering import job_object
 from serve_app.jobs.retention import Retention
 from serve_app.jobs.service import JobService
+from serve_app.jobs.store import JobStore
+from serve_app.jobs.store.deliveries import AnnouncementStore
 from serve_app.jobs.webhooks import Deliverer
 from serve_app.settings import JobSettings, WebhookSettings
 from serve_app.telemetry.tally import Tally
@@ -197,7 +199,7 @@ class Coordinator:
             await deliverer.run(epoch, hub)
 
     async def _announce(
-        self, announcements: AsyncGenerator[Announcement, None], store: JobStore, hub: Hub, epoch: int
+        self, announcements: AsyncGenerator[Announcement, None], store: AnnouncementStore, hub: Hub, epoch: int
     ) -> None:
         with contextlib.suppress(Superseded):
             async with contextlib.aclosing(announcements):
@@ -205,7 +207,7 @@ class Coordinator:
                     await self._announce_one(announcement, store, epoch)
                     hub.ring(ENDED)
 
-    async def _announce_one(self, announcement: Announcement, store: JobStore, epoch: int) -> None:
+    async def _announce_one(self, announcement: Announcement, store: AnnouncementStore, epoch: int) -> None:
         while True:
             try:
                 await store.announce(announcement, epoch)

@@ -28,7 +28,8 @@ from serve_app.errors import (
 from serve_app.jobs.hub import Bell, Hub
 from serve_app.jobs.job import Claim, JobError, Priority, Status, WaitingFor
 from serve_app.jobs.patience import given_up, wait_s
-from serve_app.jobs.protocols import Clock, JobRunner, JobStore
+from serve_app.jobs.protocols import Clock, JobRunner
+from serve_app.jobs.store.queue import QueueStore
 from serve_app.settings import JobSettings
 from serve_app.telemetry.context import working_on
 from serve_app.telemetry.metrics import JOBS_ENDED
@@ -64,7 +65,7 @@ class Dispatcher:
     """
 
     def __init__(
-        self, store: JobStore, hub: Hub, settings: JobSettings, clock: Clock, *, tally: Tally | None = None
+        self, store: QueueStore, hub: Hub, settings: JobSettings, clock: Clock, *, tally: Tally | None = None
     ) -> None:
         self._store = store
         self._hub = hub

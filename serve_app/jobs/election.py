@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from serve_app.errors import StoreUnavailable, Superseded
 from serve_app.jobs.leadership import Leadership, may_take_over
-from serve_app.jobs.protocols import JobStore, Sleep
+from serve_app.jobs.protocols import Sleep
+from serve_app.jobs.store.leading import LeadershipStore
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class Candidate:
 
     def __init__(
         self,
-        store: JobStore,
+        store: LeadershipStore,
         cluster: str,
         is_ready: Callable[[], Awaitable[bool]],
         *,

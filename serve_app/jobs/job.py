@@ -174,6 +174,10 @@ class MediaFetched:
     size_bytes: int
 
 
+Step = MediaFetched | ChunkTranscribed | TranscriptionFinished
+"""What an attempt reports, in this order; a chunk that is known already changes nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """A past-tense fact about a topic (a job's id), numbered from 1."""

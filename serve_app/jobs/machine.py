@@ -32,9 +32,9 @@ from serve_app.jobs.job import (
     News,
     Owner,
     Status,
+    Step,
     WaitingFor,
 )
-from serve_app.jobs.protocols import Step
 from serve_app.jobs.rendering import announcement_object, segment_object
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.render import to_json

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from serve_app.errors import JobNotFound, MediaUnavailable, StoreUnavailable
 from serve_app.jobs.hub import ENDED, Hub
 from serve_app.jobs.job import DeliveryStatus, Job
-from serve_app.jobs.protocols import Clock, JobStore
+from serve_app.jobs.protocols import Clock
+from serve_app.jobs.store.retention import RetentionStore
 from serve_app.settings import JobSettings
 from serve_app.transcript.protocols import MediaStore, StoredMedia
 
@@ -37,7 +38,7 @@ class Retention:
 
     def __init__(
         self,
-        store: JobStore,
+        store: RetentionStore,
         media: MediaStore,
         hub: Hub,
         settings: JobSettings,

@@ -26,11 +26,13 @@ from serve_app.jobs.job import (
     Owner,
     QueueStats,
     Status,
+    Step,
     Submitted,
     WaitingFor,
 )
-from serve_app.jobs.protocols import AttemptRecorder, Clock, Jobs, JobStore, Step
+from serve_app.jobs.protocols import AttemptRecorder, Clock, Jobs
 from serve_app.jobs.retention import Retention
+from serve_app.jobs.store.service import ServiceStore
 from serve_app.settings import JobSettings
 from serve_app.telemetry.metrics import JOBS_ENDED, JOBS_SUBMITTED
 from serve_app.telemetry.tally import Tally
@@ -59,7 +61,7 @@ class JobService(Jobs, AttemptRecorder):
 
     def __init__(
         self,
-        store: JobStore,
+        store: ServiceStore,
         media: MediaStore,
         hub: Hub,
         dispatcher: Dispatcher,

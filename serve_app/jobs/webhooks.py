@@ -17,7 +17,8 @@ from serve_app.jobs.clock import wall_clock
 from serve_app.jobs.hub import ENDED, Hub
 from serve_app.jobs.job import Delivery, DeliveryStatus
 from serve_app.jobs.places import FairPlaces
-from serve_app.jobs.protocols import Clock, JobStore, Sleep
+from serve_app.jobs.protocols import Clock, Sleep
+from serve_app.jobs.store.deliveries import DeliveryStore
 from serve_app.media.outbound import MAX_REDIRECTS, failure
 from serve_app.settings import WebhookSettings
 from serve_app.telemetry.context import working_on
@@ -63,7 +64,7 @@ class Deliverer:
 
     def __init__(
         self,
-        store: JobStore,
+        store: DeliveryStore,
         body_of: Callable[[str], Awaitable[bytes]],
         client: httpx.AsyncClient,
         *,

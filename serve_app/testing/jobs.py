@@ -25,12 +25,14 @@ from serve_app.jobs.job import (
     Priority,
     QueueStats,
     Status,
+    Step,
     Submitted,
     WaitingFor,
 )
 from serve_app.jobs.leadership import Leadership
 from serve_app.jobs.machine import Change, Record
-from serve_app.jobs.protocols import Clock, JobStore, Step
+from serve_app.jobs.protocols import Clock
+from serve_app.jobs.store import JobStore
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import ChunkTranscribed
 
@@ -152,11 +154,9 @@ class InMemoryJobStore(JobStore):
         self._served[lane] = max(kept.record.turn, self._served.get(lane, 0))
         return machine.claim_of(kept.record, kept.ordered_chunks())
 
-    async def extend(self, lease: Lease, *, lease_s: float) -> Lease:
+    async def extend(self, lease: Lease, *, lease_s: float) -> None:
         kept = self._leased(lease)
         kept.record = machine.extended(kept.record, lease, lease_s=lease_s, now=self._clock())
-        assert kept.record.lease is not None
-        return kept.record.lease
 
     async def record(self, lease: Lease, *steps: Step) -> None:
         kept = self._leased(lease)
@@ -214,8 +214,8 @@ class InMemoryJobStore(JobStore):
         leased = (k.record.lease.expires_at for k in self._jobs.values() if k.record.lease)
         return min((*queued, *leased), default=None)
 
-    async def stats(self, owner: Owner = None) -> QueueStats:
-        jobs = [kept.job for kept in self._jobs.values() if owner in (None, kept.job.owner)]
+    async def stats(self) -> QueueStats:
+        jobs = [kept.job for kept in self._jobs.values()]
         queued = [job.created_at for job in jobs if job.status is Status.QUEUED]
         running = sum(job.status is Status.RUNNING for job in jobs)
         return QueueStats(len(queued), running, min(queued, default=None))

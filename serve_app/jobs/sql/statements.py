@@ -24,10 +24,10 @@ from serve_app.jobs.job import (
     Owner,
     Priority,
     Status,
+    Step,
     Submitted,
 )
 from serve_app.jobs.machine import Change, Record
-from serve_app.jobs.protocols import Step
 from serve_app.jobs.sql import rows
 from serve_app.jobs.sql.schema import addresses, announced, chunks, deliveries, events, jobs, turns
 from serve_app.transcript.protocols import StoredMedia

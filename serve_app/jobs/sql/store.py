@@ -28,17 +28,19 @@ from serve_app.jobs.job import (
     Priority,
     QueueStats,
     Status,
+    Step,
     Submitted,
     WaitingFor,
 )
 from serve_app.jobs.leadership import Leadership
 from serve_app.jobs.machine import Change
-from serve_app.jobs.protocols import Clock, JobStore, Step
+from serve_app.jobs.protocols import Clock
 from serve_app.jobs.sql import leading, rows, statements
 from serve_app.jobs.sql.database import Database
 from serve_app.jobs.sql.grouping import Grouped
 from serve_app.jobs.sql.schema import Instant, addresses, announced, chunks, deliveries, events, jobs
 from serve_app.jobs.sql.uncut import uncut
+from serve_app.jobs.store import JobStore
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import ChunkTranscribed
 
@@ -150,13 +152,11 @@ class SqlJobStore(JobStore):
         return None
 
     @uncut
-    async def extend(self, lease: Lease, *, lease_s: float) -> Lease:
+    async def extend(self, lease: Lease, *, lease_s: float) -> None:
         now = self._clock()
         async with self._database.writing() as tx:
             record = machine.extended(await statements.leased(tx, lease, now), lease, lease_s=lease_s, now=now)
             await statements.keep(tx, Change(record))
-        assert record.lease is not None
-        return record.lease
 
     @uncut
     async def record(self, lease: Lease, *steps: Step) -> None:
@@ -245,8 +245,8 @@ class SqlJobStore(JobStore):
         return min((at for at in (waits, expires) if at is not None), default=None)
 
     @uncut
-    async def stats(self, owner: Owner = None) -> QueueStats:
-        counts = select(func.count(), func.min(jobs.c.created_at)).where(statements.owned_by(owner))
+    async def stats(self) -> QueueStats:
+        counts = select(func.count(), func.min(jobs.c.created_at))
         async with self._database.reading() as tx:
             queued, oldest = (await tx.execute(counts.where(statements.QUEUED))).one()
             running, _ = (await tx.execute(counts.where(statements.RUNNING))).one()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.jobs.protocols import JobStore
 from serve_app.jobs.sql import open_store
+from serve_app.jobs.store import JobStore
 from serve_app.testing import FakeClock, InMemoryJobStore
 from tests.postgres import Postgres, running_postgres
 from tests.service.jobs.stores import Opened, empty

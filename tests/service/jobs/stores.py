@@ -11,8 +11,8 @@ from sqlalchemy import event, text
 
 from serve_app.jobs.job import Announcement, NewJob, News
 from serve_app.jobs.leadership import Leadership
-from serve_app.jobs.protocols import JobStore
 from serve_app.jobs.sql import SqlJobStore, leading
+from serve_app.jobs.store import JobStore
 from serve_app.testing import FakeClock
 from tests.unit.jobs.examples import MEDIA, NOON, OPTIONS
 

@@ -12,7 +12,7 @@ import pytest
 from serve_app.errors import JobNotFound, Superseded
 from serve_app.jobs import machine
 from serve_app.jobs.job import Delivery, DeliveryStatus, Idempotency, News
-from serve_app.jobs.protocols import JobStore
+from serve_app.jobs.store import JobStore
 from serve_app.testing import FakeClock
 from tests.service.jobs.stores import ALICE, BOB, HOOK, Opened, announcement, new_job
 

@@ -13,8 +13,9 @@ import pytest
 from serve_app.errors import StoreUnavailable, Superseded
 from serve_app.jobs.coordinator import Coordinator, Parts
 from serve_app.jobs.job import Claim, Status
-from serve_app.jobs.leadership import MOST_UNANSWERED, Leadership
-from serve_app.jobs.protocols import JobRunner, JobStore
+from serve_app.jobs.leadership import MOST_UNANSWERED, MOST_UNANSWERED_WANTED, Leadership
+from serve_app.jobs.protocols import JobRunner
+from serve_app.jobs.store import JobStore
 from serve_app.settings import JobSettings, WebhookSettings
 from serve_app.testing import InMemoryMediaStore
 from serve_app.transcript.types import TranscriptionFinished
@@ -282,6 +283,14 @@ class TestUpgrade:
         assert await upgrade.leaders() == 3
         assert [by for _, by in upgrade.work.began[before:]] == ["old", "old"]
         assert [job.status for job in jobs] == [Status.DONE, Status.DONE]
+
+    async def test_service_that_starts_anew_after_the_last_one_was_killed_goes_on_soon(self, upgrade: Upgrade) -> None:
+        await upgrade.old.die()
+        upgrade.new.ready = True
+        await upgrade.rounds(upgrade.new, n=MOST_UNANSWERED_WANTED)
+        await upgrade.work.until(lambda: upgrade.attempts("new") == set(Upgrade.JOBS))
+
+        assert await upgrade.leaders() == 2
 
     async def test_database_that_is_away_for_long_makes_nobody_take_over(self, upgrade: Upgrade) -> None:
         upgrade.old._store.is_cut = upgrade.new._store.is_cut = True

@@ -28,7 +28,7 @@ from serve_app.jobs.sql.schema import chunks, metadata
 from serve_app.jobs.sql.statements import next_due
 from serve_app.testing import FakeClock
 from tests.postgres import Postgres, running_postgres
-from tests.service.jobs.stores import ALICE, HOOK, announcement, empty, new_job
+from tests.service.jobs.stores import HOOK, announcement, empty, new_job
 from tests.unit.jobs.examples import chunk
 
 NOBODY = 65_534
@@ -547,7 +547,7 @@ class TestLongQueue:
             explain = "EXPLAIN" if tx.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
             plan = " ".join(str(row) for row in await tx.execute(text(f"{explain} {compiled}")))
         claimed = await long_queue.claim(await long_queue.take_over(), lease_s=1)
-        stats = await long_queue.stats(ALICE)
+        stats = await long_queue.stats()
         await long_queue.close()
 
         assert "ix_jobs_queue" in plan

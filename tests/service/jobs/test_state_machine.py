@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 
 from serve_app.errors import IdempotencyMismatch, JobNotFound, LeaseLost, Superseded
 from serve_app.jobs.job import Idempotency, Job, JobError, JobQuery, Lease, Priority, Status
-from serve_app.jobs.protocols import JobStore
 from serve_app.jobs.sql import SqlJobStore, open_store
+from serve_app.jobs.store import JobStore
 from serve_app.testing import FakeClock, InMemoryJobStore
 from serve_app.transcript.types import TranscriptionFinished
 from tests.postgres import Postgres

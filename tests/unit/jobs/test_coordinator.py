@@ -11,7 +11,7 @@ import pytest
 from serve_app.errors import CoordinatorUnavailable, StoreUnavailable
 from serve_app.jobs.coordinator import Coordinator, Parts
 from serve_app.jobs.job import Announcement, Lease, News, Status
-from serve_app.jobs.protocols import JobStore
+from serve_app.jobs.store import JobStore
 from serve_app.settings import WebhookSettings
 from serve_app.testing.jobs import InMemoryJobStore
 from tests.unit.jobs.coordination import House, ScriptedRunner, Shared, settled

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from serve_app.errors import InvalidAudio, LeaseLost, MediaUnavailable
-from serve_app.jobs.job import Lease, MediaFetched, RemoteMedia
-from serve_app.jobs.protocols import Step
+from serve_app.jobs.job import Lease, MediaFetched, RemoteMedia, Step
 from serve_app.jobs.runner import AttemptRunner
 from serve_app.testing import SENTENCES, FakeTranscriber, silent_wav
 from serve_app.transcript.protocols import StoredMedia
