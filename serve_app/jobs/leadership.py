@@ -4,13 +4,17 @@ Which of several Coordinators gives jobs to runners.
 While a cluster is replaced by another there are two, on one store. The newer one gets the lead when it can do the work, once; the
 older one then stands by, and gets it back only from a leader that has fallen silent. A new one that cannot do the work takes the
 lead only when nobody has led for long. What is kept is one row, and what becomes of it are pure functions, as in `machine`.
+
+How long a silent leader is waited for decides only how often the lead changes hands: the epoch keeps a living one that was taken
+for dead from giving out jobs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-MOST_UNANSWERED = 6  # questions of one who stands by: a leader that left so many open is taken for dead
+MOST_UNANSWERED = 6  # questions of one who led before: a leader that left so many open is taken for dead
+MOST_UNANSWERED_WANTED = 2  # of one who may have the lead: a living leader would let go anyway
 MOST_UNANSWERED_IDLE = (
     60  # of one who never led and cannot do the work: a leader that returns would not get the lead back from it
 )
@@ -56,7 +60,7 @@ def may_take_over(known: Leadership, cluster: str, *, ready: bool, led: bool, un
         unanswered: How many questions in a row it saw no answer to, whoever asked besides.
     """
     is_newcomer = _is_newcomer(known, cluster)
-    if unanswered >= (MOST_UNANSWERED if ready or not is_newcomer else MOST_UNANSWERED_IDLE):
+    if unanswered >= _patience(is_newcomer, ready):
         return True
     if known.cluster in (None, cluster):
         return not led
@@ -74,6 +78,12 @@ def answered(known: Leadership) -> Leadership:
 
 def resigned(known: Leadership) -> Leadership:
     return replace(known, vacant=True, wanted=False)
+
+
+def _patience(is_newcomer: bool, ready: bool) -> int:
+    if not is_newcomer:
+        return MOST_UNANSWERED
+    return MOST_UNANSWERED_WANTED if ready else MOST_UNANSWERED_IDLE
 
 
 def _is_newcomer(known: Leadership, cluster: str) -> bool:

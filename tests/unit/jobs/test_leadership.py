@@ -107,6 +107,30 @@ def test_lead_comes_back_from_a_new_cluster_that_dies_and_stays_when_it_revives(
     assert (back, world.leaders()) == (["old"], ["old"])
 
 
+def test_lead_stays_in_the_new_cluster_while_its_coordinator_is_replaced() -> None:
+    world = upgrade()
+    world.ready.add("new")
+    world.rounds()
+    del world.processes[1]
+    world.rounds(leadership.MOST_UNANSWERED - 1)
+    world.processes.append(Process("new"))
+    world.rounds()
+
+    assert (world.leaders(), world.kept.former) == (["new"], ("old",))
+
+
+def test_new_cluster_that_can_do_the_work_waits_only_shortly_for_one_that_is_gone() -> None:
+    world = upgrade()
+    del world.processes[0]
+    world.ready.add("new")
+    world.rounds(leadership.MOST_UNANSWERED_WANTED - 1)
+    early = world.leaders()
+    world.rounds(1)
+
+    assert (early, world.leaders()) == ([], ["new"])
+    assert leadership.MOST_UNANSWERED_WANTED < leadership.MOST_UNANSWERED
+
+
 def test_lead_comes_back_when_who_wanted_it_dies_before_it_got_it() -> None:
     world = upgrade()
     world.ready.add("new")
