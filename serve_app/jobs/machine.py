@@ -7,20 +7,17 @@ same rules, and has only to be good at keeping.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
-from serve_app.errors import IdempotencyMismatch, InvalidRequest, JobNotFound, LeaseLost
+from serve_app.errors import IdempotencyMismatch, JobNotFound, LeaseLost
+from serve_app.jobs import outbox
 from serve_app.jobs.job import (
-    Announcement,
     Claim,
     Delivery,
-    DeliveryStatus,
     Event,
     Idempotency,
     Job,
@@ -29,19 +26,16 @@ from serve_app.jobs.job import (
     Lease,
     MediaFetched,
     NewJob,
-    News,
     Owner,
     Status,
     Step,
     WaitingFor,
 )
-from serve_app.jobs.rendering import announcement_object, segment_object
+from serve_app.jobs.rendering import segment_object
 from serve_app.transcript.protocols import StoredMedia
-from serve_app.transcript.render import to_json
 from serve_app.transcript.types import ChunkTranscribed, TranscriptionFinished
 
 MOST_BEFORE_THE_END = 99  # percent
-MOST_ADDRESSES = 1000  # of an owner that hear of models; the newest, because some clients give each job another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,71 +214,7 @@ def ended(
     source = record.source if isinstance(record.source, StoredMedia) else None
     record = replace(record, job=job, source=source, lease=None, begun=False, not_before=None)
     told = {"code": error.code, "message": error.message} if error else {}
-    return replace(_telling(record, (status.value, told), now=now), delivery=_delivery(job, now))
-
-
-def awaits(delivery: Delivery, tried: Delivery) -> bool:
-    """Whether a delivery takes the outcome of an attempt: one that was sent again by hand meanwhile is due at another instant."""
-    return (
-        delivery.status is DeliveryStatus.PENDING
-        and delivery.attempts == tried.attempts
-        and delivery.next_attempt_at == tried.next_attempt_at
-    )
-
-
-def resent(delivery: Delivery, now: datetime) -> Delivery:
-    return Delivery(
-        delivery_id=delivery.delivery_id,
-        job_id=delivery.job_id,
-        url=delivery.url,
-        kind=delivery.kind,
-        status=DeliveryStatus.PENDING,
-        created_at=delivery.created_at,
-        next_attempt_at=now,
-        body=delivery.body,
-    )
-
-
-def is_news(announcement: Announcement, last: News | None) -> bool:
-    """Whether it is another than the last of its model: a Coordinator that starts hears again of all that is ready."""
-    return announcement.news is not (last or News.MODEL_UNLOADED)
-
-
-def announced(announcement: Announcement, url: str, now: datetime) -> Delivery:
-    return Delivery(
-        delivery_id=f"msg_{uuid4().hex}",
-        job_id=None,
-        url=url,
-        kind=announcement.news.value,
-        status=DeliveryStatus.PENDING,
-        created_at=now,
-        next_attempt_at=now,
-        body=to_json(announcement_object(announcement)),
-    )
-
-
-def wants_no_more(outcome: Delivery) -> bool:
-    """Whether an address answered that it is gone when it was told of a model."""
-    return outcome.job_id is None and outcome.response_status == HTTPStatus.GONE
-
-
-def cursor_after(record: Record) -> str:
-    """The cursor of the page that comes after this job."""
-    return f"{record.number:x}"
-
-
-def number_before(cursor: str | None) -> int | None:
-    """
-    The jobs of the page have lower numbers than this.
-
-    Raises:
-        InvalidRequest: The cursor is none of ours.
-    """
-    if cursor is None:
-        return None
-    if not re.fullmatch("[0-9a-f]{1,15}", cursor):
-        raise InvalidRequest("The cursor is not one of `next_cursor`.", param="cursor")
-    return int(cursor, 16)
+    return replace(_telling(record, (status.value, told), now=now), delivery=outbox.ended(job, now))
 
 
 def _chunk_recorded(record: Record, chunk: ChunkTranscribed, now: datetime) -> Change:
@@ -321,17 +251,3 @@ def _telling(record: Record, *told: tuple[str, dict[str, Any]], now: datetime) -
         Event(record.job.job_id, seq, kind, now, data) for seq, (kind, data) in enumerate(told, record.events + 1)
     )
     return Change(replace(record, events=record.events + len(events)), events)
-
-
-def _delivery(job: Job, now: datetime) -> Delivery | None:
-    if job.webhook_url is None:
-        return None
-    return Delivery(
-        delivery_id=f"msg_{uuid4().hex}",
-        job_id=job.job_id,
-        url=job.webhook_url,
-        kind=f"job.{job.status.value}",
-        status=DeliveryStatus.PENDING,
-        created_at=now,
-        next_attempt_at=now,
-    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from serve_app.errors import DeliveryNotFound, Superseded
-from serve_app.jobs import leadership, machine
+from serve_app.jobs import cursors, leadership, machine, outbox
 from serve_app.jobs.job import (
     Announcement,
     Claim,
@@ -120,7 +120,7 @@ class InMemoryJobStore(JobStore):
         return self._placed(self._visible(job_id, owner).record)
 
     async def page(self, query: JobQuery, owner: Owner = None) -> JobPage:
-        before = machine.number_before(query.cursor)
+        before = cursors.number_before(query.cursor)
         found = [
             kept.record
             for kept in reversed(self._jobs.values())
@@ -130,7 +130,7 @@ class InMemoryJobStore(JobStore):
         ]
         shown = found[: query.limit]
         more = len(found) > len(shown) > 0
-        return JobPage(tuple(map(self._placed, shown)), machine.cursor_after(shown[-1]) if more else None)
+        return JobPage(tuple(map(self._placed, shown)), cursors.cursor_after(shown[-1]) if more else None)
 
     async def chunks(self, job_id: str) -> tuple[ChunkTranscribed, ...]:
         kept = self._jobs.get(job_id)
@@ -259,18 +259,18 @@ class InMemoryJobStore(JobStore):
 
     async def update_delivery(self, tried: Delivery, outcome: Delivery) -> None:
         known = self._deliveries_beside(tried).get(tried.delivery_id)
-        if known and machine.awaits(known, tried):
+        if known and outbox.awaits(known, tried):
             self._keep(outcome)
-        if machine.wants_no_more(outcome):
+        if outbox.wants_no_more(outcome):
             self._addresses = {key: at for key, at in self._addresses.items() if key[1] != outcome.url}
 
     async def announce(self, announcement: Announcement, epoch: int) -> bool:
         self._check_epoch(epoch)
-        if not machine.is_news(announcement, self._announced.get(announcement.model_id)):
+        if not outbox.is_news(announcement, self._announced.get(announcement.model_id)):
             return False
         self._announced[announcement.model_id] = announcement.news
         for url in {url for _, url in self._addresses}:
-            self._keep(machine.announced(announcement, url, self._clock()))
+            self._keep(outbox.announced(announcement, url, self._clock()))
         return True
 
     async def forget_announcements(self, kept: timedelta) -> None:
@@ -285,7 +285,7 @@ class InMemoryJobStore(JobStore):
         kept = self._visible(job_id, owner)
         if delivery_id not in kept.deliveries:
             raise DeliveryNotFound(f"Job {job_id} has no delivery {delivery_id}.", param="delivery_id")
-        self._keep(machine.resent(kept.deliveries[delivery_id], self._clock()))
+        self._keep(outbox.resent(kept.deliveries[delivery_id], self._clock()))
         return kept.deliveries[delivery_id]
 
     async def close(self) -> None:
@@ -352,7 +352,7 @@ class InMemoryJobStore(JobStore):
 
     def _remember_address(self, owner: str, url: str) -> None:
         self._addresses.setdefault((owner, url), self._clock())
-        for key in [key for key in self._addresses if key[0] == owner][: -machine.MOST_ADDRESSES]:
+        for key in [key for key in self._addresses if key[0] == owner][: -outbox.MOST_ADDRESSES]:
             del self._addresses[key]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, Update, case, delete, exists, func
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve_app.errors import IdempotencyMismatch
-from serve_app.jobs import machine
+from serve_app.jobs import machine, outbox
 from serve_app.jobs.job import (
     Announcement,
     Delivery,
@@ -92,20 +92,20 @@ async def remember_address(tx: AsyncConnection, owner: str, url: str, now: datet
         return
     await tx.execute(addresses.insert().values(**key, url=url, given_at=now))
     newest_first = select(addresses.c.digest).where(own).order_by(addresses.c.given_at.desc(), addresses.c.digest)
-    await tx.execute(delete(addresses).where(own, addresses.c.digest.in_(newest_first.offset(machine.MOST_ADDRESSES))))
+    await tx.execute(delete(addresses).where(own, addresses.c.digest.in_(newest_first.offset(outbox.MOST_ADDRESSES))))
 
 
 async def announce(tx: AsyncConnection, announcement: Announcement, now: datetime) -> bool:
     of_model = announced.c.model_id == announcement.model_id
     last = await tx.scalar(select(announced.c.news).where(of_model))
-    if not machine.is_news(announcement, News(last) if last else None):
+    if not outbox.is_news(announcement, News(last) if last else None):
         return False
     if last is None:
         await tx.execute(announced.insert().values(model_id=announcement.model_id, news=announcement.news))
     else:
         await tx.execute(update(announced).where(of_model).values(news=announcement.news))
     urls = await tx.scalars(select(addresses.c.url).distinct())
-    if made := [rows.delivery_row(machine.announced(announcement, url, now)) for url in urls]:
+    if made := [rows.delivery_row(outbox.announced(announcement, url, now)) for url in urls]:
         await tx.execute(deliveries.insert(), made)
     return True
 
@@ -220,7 +220,7 @@ async def keep(tx: AsyncConnection, *changes: Change) -> None:
 
 
 def awaits(tried: Delivery) -> ColumnElement[bool]:
-    """See `machine.awaits`."""
+    """See `outbox.awaits`."""
     return (
         (deliveries.c.status == DeliveryStatus.PENDING)
         & (deliveries.c.attempts == tried.attempts)

@@ -11,7 +11,7 @@ from sqlalchemy import delete, exists, func, literal, select, update
 from sqlalchemy.exc import DBAPIError
 
 from serve_app.errors import DeliveryNotFound, RayscribeError, StoreUnavailable
-from serve_app.jobs import leadership, machine
+from serve_app.jobs import cursors, leadership, machine, outbox
 from serve_app.jobs.job import (
     Announcement,
     Claim,
@@ -115,7 +115,7 @@ class SqlJobStore(JobStore):
 
     @uncut
     async def page(self, query: JobQuery, owner: Owner = None) -> JobPage:
-        before = machine.number_before(query.cursor)
+        before = cursors.number_before(query.cursor)
         wanted = select(jobs).where(statements.owned_by(owner)).order_by(jobs.c.number.desc()).limit(query.limit + 1)
         if before is not None:
             wanted = wanted.where(jobs.c.number < before)
@@ -126,7 +126,7 @@ class SqlJobStore(JobStore):
             shown = found[: query.limit]
             more = len(found) > len(shown) > 0
             placed = [await statements.placed(tx, record) for record in shown]
-        return JobPage(tuple(placed), machine.cursor_after(shown[-1]) if more else None)
+        return JobPage(tuple(placed), cursors.cursor_after(shown[-1]) if more else None)
 
     @uncut
     async def chunks(self, job_id: str) -> tuple[ChunkTranscribed, ...]:
@@ -344,7 +344,7 @@ class SqlJobStore(JobStore):
     async def update_delivery(self, tried: Delivery, outcome: Delivery) -> None:
         async with self._database.writing() as tx:
             await statements.keep_delivery(tx, outcome, statements.awaits(tried))
-            if machine.wants_no_more(outcome):
+            if outbox.wants_no_more(outcome):
                 await tx.execute(delete(addresses).where(addresses.c.url == outcome.url))
 
     @uncut
@@ -374,7 +374,7 @@ class SqlJobStore(JobStore):
             row = (await tx.execute(wanted)).one_or_none()
             if row is None:
                 raise DeliveryNotFound(f"Job {job_id} has no delivery {delivery_id}.", param="delivery_id")
-            delivery = machine.resent(rows.delivery_of(row), self._clock())
+            delivery = outbox.resent(rows.delivery_of(row), self._clock())
             await statements.keep_delivery(tx, delivery)
         return delivery
 

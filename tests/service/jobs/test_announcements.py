@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from serve_app.errors import JobNotFound, Superseded
-from serve_app.jobs import machine
+from serve_app.jobs import outbox
 from serve_app.jobs.job import Delivery, DeliveryStatus, Idempotency, News
 from serve_app.jobs.store import JobStore
 from serve_app.testing import FakeClock
@@ -141,7 +141,7 @@ async def test_address_that_is_gone_is_told_no_more_until_it_is_given_again(stor
 async def test_of_an_owner_the_newest_addresses_are_kept(
     store: JobStore, epoch: int, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "MOST_ADDRESSES", 2)
+    monkeypatch.setattr(outbox, "MOST_ADDRESSES", 2)
     await give(store, OTHER, BOB)
     for n in range(4):
         clock.advance(1)
