@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from sqlalchemy import URL, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from serve_app.errors import StoreUnavailable
 from serve_app.jobs.sql.failures import PostgresFailures, SqliteFailures
 
 CONNECT_S = 10
 STATEMENT_S = 60
 POSTGRES_CONNECTIONS = 8
 READERS = 4
+EMPTY_LOG_MS = 200  # writers wait for so long when somebody reads for long
 MIGRATION_LOCK = 0x7261_7973  # any number, the same for all who share the database
 
 
@@ -67,6 +69,22 @@ class Database:
         """Wait until no other process migrates; until the transaction ends, none begins to."""
         if connection.dialect.name == "postgresql":  # on SQLite a transaction that writes is alone anyway
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+
+    async def empty_log(self) -> None:
+        """On SQLite deleted text stays in the log until that is emptied; if others read just now, the next call does it."""
+        if self.engine.dialect.name != "sqlite":
+            return
+        with suppress(StoreUnavailable):  # what was asked for is done
+            async with self.reading() as tx:
+                # The driver's own connection, because SQLAlchemy would begin a transaction, and within one it is refused.
+                driver = (await tx.get_raw_connection()).driver_connection
+                assert driver is not None
+                [(patience_ms,)] = await driver.execute_fetchall("PRAGMA busy_timeout")
+                await driver.execute_fetchall(f"PRAGMA busy_timeout = {EMPTY_LOG_MS}")
+                try:
+                    await driver.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                finally:
+                    await driver.execute_fetchall(f"PRAGMA busy_timeout = {patience_ms}")
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -24,8 +24,8 @@ from serve_app.errors import LeaseLost, StoreUnavailable
 from serve_app.jobs.job import JobQuery, Status, Submitted
 from serve_app.jobs.protocols import Clock
 from serve_app.jobs.sql import SqlJobStore, open_store
+from serve_app.jobs.sql.queue import next_due
 from serve_app.jobs.sql.schema import chunks, metadata
-from serve_app.jobs.sql.statements import next_due
 from serve_app.testing import FakeClock
 from tests.postgres import Postgres, running_postgres
 from tests.service.jobs.stores import HOOK, announcement, empty, new_job
