@@ -22,7 +22,7 @@ from tests.cluster.running import KEY
 ROUTE = "/v1/audio/transcriptions"
 REFUSALS = frozenset({429, 503})
 PATIENCE_S = 300.0  # with one answer
-JOB_PATIENCE_S = 900.0  # requests go before jobs: one may wait for as long as the clients come
+JOB_PATIENCE_S = 900.0  # requests go before jobs, eight batches to one
 POLL_S = 1.0
 ARRIVING_S = 10.0  # within which the clients come, the first time
 HASTE_S = 3.0  # a client that cancels or goes away does so within this

@@ -26,8 +26,6 @@ STEP_S = 0.5
 """How much later each further item of one caller is due than its first."""
 LONGEST_DELAY_S = 10.0
 """So nothing starves, an item yields for no longer than this to what came after it."""
-BACKGROUND_S = 60.0
-"""An item in the background yields for so much longer."""
 LATELY_S = 2.0
 """Who came not longer ago will soon come again; the model's own threads should not all be in the middle of something then. Short,
 because a file alone takes longer in one place than in two."""
@@ -49,18 +47,19 @@ class Batcher(Generic[Key, Item, Result]):
     Runs `work(key, items)` on batches of items that were submitted with equal keys.
 
     Each item has a due time: its arrival plus `STEP_S` for each item of the same caller before it (its index), at most
-    `LONGEST_DELAY_S`, and `BACKGROUND_S` if its key is in the background, where nobody waits. The next batch is of the key whose
-    first item is due first, where each companion in the queue makes a key due `COMPANION_S` sooner: full batches are cheaper for
-    everyone. What runs in the background takes no place from the others: they have as many as if it were not there. For
-    `LATELY_S` after one of them it leaves a place free besides, unless there is but one. A batch runs in the context of the
-    first of its callers.
+    `LONGEST_DELAY_S`. The next batch is of the key whose first item is due first, where each companion in the queue makes a key
+    due `COMPANION_S` sooner: full batches are cheaper for everyone. A batch runs in the context of the first of its callers.
+
+    Items in the background, where nobody waits, have places of their own, so neither side takes one from the other: `work` is to
+    see to it that a batch of theirs gives way to others that run. For `LATELY_S` after one of these they have one place less, unless
+    there is but one.
 
     Args:
         work: Gets a key and items, gives one result for each, in order.
         largest: Most items of a batch of this key.
-        in_background: Whether items of this key yield to all that are not.
+        in_background: Whether items of this key have the places in the background.
         wait_s: How long an idle batcher waits for a batch to fill.
-        concurrency: Batches that run at the same time; twice as many where half of them are in the background.
+        concurrency: Batches that run at the same time; and as many in the background.
         now: A clock in seconds.
         sleep: Waits for seconds of that clock.
     """
@@ -112,7 +111,7 @@ class Batcher(Generic[Key, Item, Result]):
         if self._closed:
             raise RecognizerUnavailable("The recogniser is stopping.")
         self._note(key)
-        entry = self._entry(item, min(index * STEP_S, LONGEST_DELAY_S) + self._in_background(key) * BACKGROUND_S)
+        entry = self._entry(item, min(index * STEP_S, LONGEST_DELAY_S))
         insort(self._queues.setdefault(key, []), entry)
         self._start()
         try:
@@ -178,12 +177,10 @@ class Batcher(Generic[Key, Item, Result]):
         return self._now() < self._last_s + LATELY_S
 
     def _has_place(self, key: Key) -> bool:
-        waited_for = sum(not self._in_background(other) for other in self._running.values())
-        if not self._in_background(key):
-            return waited_for < self._concurrency
-        in_background = len(self._running) - waited_for
-        places = max(1, self._concurrency - self._leaves_a_place)
-        return len(self._running) < self._concurrency and in_background < places
+        in_background = self._in_background(key)
+        running = sum(self._in_background(other) == in_background for other in self._running.values())
+        leaves_one = in_background and self._leaves_a_place
+        return running < max(1, self._concurrency - leaves_one)
 
     def _due(self, key: Key) -> tuple[float, int]:
         queue = self._queues[key]

@@ -1,4 +1,4 @@
-"""Work in the background gives way, between its steps, to work that somebody waits for."""
+"""Work in the background gives way, between its steps, to work that somebody waits for; until it is its turn."""
 
 from __future__ import annotations
 
@@ -6,17 +6,66 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from serve_app.engine.decoding import Decoding, PassKey, Utterance, decode
 
-LONGEST_S = 10.0
-"""What one piece of work in the background waits in all: so it makes progress however much there is to give way to."""
+MOST_FIRST = 8
+"""So many batches that somebody waits for go before one in the background, which thus is every ninth where they never cease."""
+LONGEST_S = 60.0
+"""And no batch stands still for longer: it counts as running, and one that runs for `recognizer.stuck_after_s` as hung."""
+
+
+@dataclass(slots=True, eq=False)
+class Piece:
+    """Of work in the background."""
+
+    since: int  # of the others, how many had begun when it began
+    in_turn: bool = False
+
+
+class Turns:
+    """
+    Which piece of work in the background may go on beside the others.
+
+    What is counted is work and not seconds, so the share is about the same on a slow device and on a fast one.
+
+    Args:
+        most_first: As `MOST_FIRST`.
+    """
+
+    def __init__(self, most_first: int = MOST_FIRST) -> None:
+        self._most_first = most_first
+        self._going = 0  # of the others
+        self._begun = 0  # of the others, ever
+        self._last_turn = 0  # how many had begun at the last turn of a piece
+
+    def begin(self) -> None:
+        """Work begins that has the right of way."""
+        self._going += 1
+        self._begun += 1
+
+    def end(self) -> None:
+        self._going -= 1
+
+    def piece(self) -> Piece:
+        """A piece of work in the background begins."""
+        return Piece(self._begun)
+
+    def may_go(self, piece: Piece) -> bool:
+        """Whether nothing else is at work, or it is the piece's turn, which it keeps to its end."""
+        if self._going == 0 or piece.in_turn:
+            return True
+        if self._begun - max(piece.since, self._last_turn) < self._most_first:
+            return False
+        self._last_turn, piece.in_turn = self._begun, True
+        return True
 
 
 class RightOfWay:
     """
-    To be used from several threads. A processor that two batches share makes each of them take twice as long, and where a model
-    has one worker, one's next step would wait for the other's.
+    `Turns` for threads. A processor that two batches share makes each of them take twice as long, and where a model has one
+    worker, one's next step would wait for the other's.
 
     Args:
         longest_s: As `LONGEST_S`.
@@ -26,33 +75,37 @@ class RightOfWay:
     def __init__(self, *, longest_s: float = LONGEST_S, now: Callable[[], float] = time.monotonic) -> None:
         self._longest_s = longest_s
         self._now = now
-        self._free = threading.Condition()
-        self._going = 0
+        self._changed = threading.Condition()
+        self._turns = Turns()
 
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Others give way while the context is open."""
-        with self._free:
-            self._going += 1
+        self._tell(self._turns.begin)
         try:
             yield
         finally:
-            with self._free:
-                self._going -= 1
-                self._free.notify_all()
+            self._tell(self._turns.end)
 
     def giving(self) -> Callable[[], None]:
         """What a piece of work in the background calls before each of its steps; blocks while it has to give way."""
         left_s = self._longest_s
+        with self._changed:
+            piece = self._turns.piece()
 
         def give_way() -> None:
             nonlocal left_s
             began_s = self._now()
-            with self._free:
-                self._free.wait_for(lambda: self._going == 0, timeout=left_s)
+            with self._changed:
+                self._changed.wait_for(lambda: self._turns.may_go(piece), timeout=left_s)
             left_s = max(0.0, left_s - (self._now() - began_s))
 
         return give_way
+
+    def _tell(self, change: Callable[[], None]) -> None:
+        with self._changed:
+            change()
+            self._changed.notify_all()
 
 
 def decode_in_turn(right_of_way: RightOfWay, key: PassKey, batch: Sequence[Utterance]) -> Sequence[Decoding]:

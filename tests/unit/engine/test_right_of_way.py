@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, Literal
 
 import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from serve_app.engine.batcher import Batcher
 from serve_app.engine.decoding import PassKey, Utterance
 from serve_app.engine.models import LoadedModel
-from serve_app.engine.right_of_way import RightOfWay, decode_in_turn
+from serve_app.engine.right_of_way import MOST_FIRST, RightOfWay, Turns, decode_in_turn
 from serve_app.transcript.types import Task
 
 from .conftest import StandInWhisper
@@ -64,6 +70,19 @@ def test_the_background_goes_on_when_it_has_waited_long_enough_in_all() -> None:
         assert walker.arrives()
 
 
+def test_the_background_has_its_turn_although_others_never_cease() -> None:
+    way = RightOfWay()
+    with ExitStack() as others:
+        others.enter_context(way.taken())
+        give_way = way.giving()
+        walker = Walker(give_way)
+        for _ in range(MOST_FIRST):
+            others.enter_context(way.taken())
+
+        assert walker.arrives()
+        assert Walker(give_way).arrives()
+
+
 def test_a_batch_in_the_background_makes_no_step_while_another_one_works(
     model: LoadedModel, whisper: StandInWhisper
 ) -> None:
@@ -81,3 +100,112 @@ def test_a_batch_in_the_background_makes_no_step_while_another_one_works(
 
 def utterance() -> Utterance:
     return Utterance(np.zeros((80, 100), np.float32), (), Task.TRANSCRIBE, ("en",), False, False)
+
+
+Change = Literal["begin", "end"]  # of a batch that somebody waits for
+CHANGES = st.lists(st.sampled_from(["begin", "begin", "end"]), max_size=100)
+
+
+def changed(turns: Turns, change: Change, at_work: int) -> int:
+    """How many are at work then."""
+    if change == "begin":
+        turns.begin()
+        return at_work + 1
+    if at_work:
+        turns.end()
+    return max(0, at_work - 1)
+
+
+@given(CHANGES, CHANGES)
+def test_a_piece_may_go_when_nothing_else_works_and_after_eight_others(
+    before: list[Change], after: list[Change]
+) -> None:
+    turns, at_work = Turns(), 0
+    for change in before:
+        at_work = changed(turns, change, at_work)
+    piece = turns.piece()
+    for n, change in enumerate(after, start=1):
+        at_work = changed(turns, change, at_work)
+
+        assert turns.may_go(piece) == (at_work == 0 or after[:n].count("begin") >= MOST_FIRST)
+
+
+@given(CHANGES, st.integers(1, 4))
+def test_beside_others_goes_no_more_than_one_piece_in_nine(changes: list[Change], together: int) -> None:
+    turns, at_work, gone = Turns(), 0, 0
+    pieces = [turns.piece() for _ in range(together)]
+    for n, change in enumerate(changes, start=1):
+        at_work = changed(turns, change, at_work)
+        if at_work:
+            going = [piece for piece in pieces if turns.may_go(piece)]
+            gone += len(going)
+            pieces = [piece if piece not in going else turns.piece() for piece in pieces]
+
+        assert gone * MOST_FIRST <= changes[:n].count("begin")
+
+
+class Device:
+    """Batches that somebody waits for end when told to; one in the background ends at once, when it may go."""
+
+    def __init__(self) -> None:
+        self.begun = 0  # of those that somebody waits for
+        self.waits: list[int] = []  # of each batch in the background, how many of the others began meanwhile
+        self._turns = Turns()
+        self._changed = asyncio.Condition()
+        self._gate = asyncio.Semaphore(0)
+
+    async def finish(self) -> None:
+        self._gate.release()
+        await settle()
+
+    async def __call__(self, key: str, items: Sequence[int]) -> Sequence[int]:
+        if key == "job":
+            await self._wait(items[0])
+            return items
+        self.begun += 1
+        await self._tell(self._turns.begin)
+        await self._gate.acquire()
+        await self._tell(self._turns.end)
+        return items
+
+    async def _wait(self, since: int) -> None:
+        piece = self._turns.piece()
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._turns.may_go(piece))
+        self.waits.append(self.begun - since)
+
+    async def _tell(self, change: Callable[[], None]) -> None:
+        async with self._changed:
+            change()
+            self._changed.notify_all()
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@example(["request"] * 12 + ["job"] + [None] * 10, 2)
+@given(st.lists(st.sampled_from(["request", "another", "job", None]), max_size=80), st.integers(1, 3))
+async def test_a_chunk_of_a_job_waits_for_eight_batches_of_requests_at_most(
+    steps: list[str | None], concurrency: int
+) -> None:
+    device, jobs = Device(), 0
+    batches: Batcher[str, int, int] = Batcher(
+        device, largest=lambda _: 1, in_background=lambda key: key == "job", concurrency=concurrency
+    )
+    calls: list[asyncio.Task[int]] = []
+    for step in steps:
+        if step is None:
+            await device.finish()
+        elif step != "job" or len(device.waits) == jobs:  # the one before has been reached
+            jobs += step == "job"
+            calls.append(asyncio.create_task(batches.submit(device.begun, step)))
+            await settle()
+    for _ in steps:
+        await device.finish()
+    await asyncio.gather(*calls)
+    await batches.close()
+
+    assert len(device.waits) == jobs
+    assert all(wait <= MOST_FIRST for wait in device.waits)
