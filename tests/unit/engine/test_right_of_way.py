@@ -71,7 +71,7 @@ def test_the_background_goes_on_when_it_has_waited_long_enough_in_all() -> None:
 
 
 def test_the_background_has_its_turn_although_others_never_cease() -> None:
-    way = RightOfWay()
+    way = RightOfWay(longest_s=3600)
     with ExitStack() as others:
         others.enter_context(way.taken())
         give_way = way.giving()
