@@ -9,15 +9,19 @@ from typing import Any
 
 from sqlalchemy import event, text
 
-from serve_app.jobs.job import Announcement, NewJob, News
+from serve_app.jobs.job import Announcement, Claim, JobError, NewJob, News, Priority
 from serve_app.jobs.leadership import Leadership
 from serve_app.jobs.sql import SqlJobStore, leading
 from serve_app.jobs.store import JobStore
 from serve_app.testing import FakeClock
+from serve_app.transcript.types import TranscriptionFinished, TranscriptWarning, WarningCode
 from tests.unit.jobs.examples import MEDIA, NOON, OPTIONS
 
 ALICE, BOB = "alice", "bob"
 HOOK = "https://example.org/hook"
+LEASE_S = 30.0
+END = TranscriptionFinished(61.5, "en", 0.9, (TranscriptWarning(WarningCode.REPETITION, "Again.", 1.0, 2.0),), 60.0, 1)
+BROKEN = JobError("invalid_audio", "Not audio.")
 
 
 @dataclass(frozen=True)
@@ -65,3 +69,20 @@ async def cancelled_at(store: JobStore, n: int, call: Coroutine[Any, Any, object
             event.remove(engine, name, cancel)
     await asyncio.gather(task, return_exceptions=True)
     return statements > n
+
+
+async def claim(store: JobStore, epoch: int, *, only: Priority | None = None) -> Claim:
+    claimed = await store.claim(epoch, lease_s=LEASE_S, only=only)
+    assert claimed is not None
+    return claimed
+
+
+async def claimed_ids(store: JobStore, epoch: int) -> list[str]:
+    ids = []
+    while claimed := await store.claim(epoch, lease_s=LEASE_S):
+        ids.append(claimed.lease.job_id)
+    return ids
+
+
+async def kinds(store: JobStore, job_id: str) -> list[str]:
+    return [event.kind for event in await store.events(job_id, after_seq=0, limit=100)]
