@@ -78,8 +78,7 @@ def submitted(new: NewJob, *, number: int, turn: int, now: datetime) -> Change:
         shows_words=new.shows_words,
         size_bytes=new.size_bytes,
     )
-    record = Record(job, number, turn, new.source, new.idempotency)
-    return _telling(record, ("queued", {}), now=now)
+    return _telling(Record(job, number, turn, new.source, new.idempotency), ("queued", {}), now=now)
 
 
 def check_repeated(new: NewJob, known: Record) -> None:
@@ -109,8 +108,7 @@ def check_lease(record: Record | None, lease: Lease, now: datetime) -> Record:
     Raises:
         LeaseLost: The job is gone, or not running under this lease any more.
     """
-    held = record.lease if record else None
-    if record is None or held is None or held.token != lease.token or held.expires_at <= now:
+    if record is None or (held := record.lease) is None or held.token != lease.token or held.expires_at <= now:
         raise LeaseLost(f"The lease of job {lease.job_id} is lost.")
     return record
 

@@ -1,8 +1,8 @@
 """
 The seam of what keeps jobs: what each part asks of a store, and the `JobStore` that can do all of it.
 
-Each asks for the Protocol of its own role, and gets whatever has its verbs; only
-the Coordinator, who opens the store, sees all of it.
+Each asks for the Protocol of its own role, and gets whatever has its verbs; only the Coordinator, who opens the store, sees all
+of it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,7 @@ from serve_app.jobs.store.retention import RetentionStore
 from serve_app.jobs.store.service import ServiceStore
 
 
-class JobStore(
-    ServiceStore,
-    QueueStore,
-    DeliveryStore,
-    AnnouncementStore,
-    RetentionStore,
-    LeadershipStore,
-    Protocol,
-):
+class JobStore(ServiceStore, QueueStore, DeliveryStore, AnnouncementStore, RetentionStore, LeadershipStore, Protocol):
     """
     Where jobs, their checkpoints, events and deliveries lie.
 
