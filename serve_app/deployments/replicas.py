@@ -49,6 +49,7 @@ from serve_app.settings import (
     read_webhook_secret,
     with_user_config,
 )
+from serve_app.settings.niceness import give_way_as_a_whole
 from serve_app.settings.shares import chunks_of_jobs
 from serve_app.telemetry.context import working_on
 from serve_app.telemetry.courier import Courier
@@ -72,6 +73,7 @@ class RecognizerReplica:
         from serve_app.lifecycle.link import Holds, ReplicaLink, load_what_others_use
 
         self._settings = settings
+        give_way_as_a_whole()
         configure_logging(settings)
         context = serve.get_replica_context()
         replica_id, tally = context.replica_id.unique_id, Tally()
@@ -124,6 +126,7 @@ class PipelineReplica:
         from serve_app.pipeline.run import Pipeline
 
         self._settings = settings
+        give_way_as_a_whole()
         configure_logging(settings)
         pipeline = settings.pipeline
         self._decoders = DecoderPool(size=pipeline.decoders, max_audio_s=settings.limits.max_audio_s)
@@ -195,6 +198,7 @@ class CoordinatorReplica:
         from serve_app.models.catalogue import Catalogue
 
         self._settings = settings
+        give_way_as_a_whole()
         configure_logging(settings)
         clock, tally = SteadyClock(), Tally()
         self._totals = Totals(tally)

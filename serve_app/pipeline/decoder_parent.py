@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 
 from serve_app.pipeline.records import HEADER, Kind
-from serve_app.settings.niceness import COMPUTING
+from serve_app.settings.niceness import STEP
 
 READ_AHEAD_BYTES = 128 * 1024
 
@@ -121,5 +121,5 @@ def _command(spares: int) -> list[str]:
     One thread only: to fork a process with more (OpenBLAS starts one for each core) can deadlock the child.
     """
     settings = ["OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1", f"PYTHONPATH={os.pathsep.join(filter(None, sys.path))}"]
-    nice = ["nice", "-n", str(COMPUTING)]
+    nice = ["nice", "-n", str(STEP)]
     return ["env", *settings, *nice, sys.executable, "-m", "serve_app.pipeline.decoder_process", str(spares)]

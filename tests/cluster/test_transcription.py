@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from jiwer import wer
 from openai import AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
@@ -73,6 +77,20 @@ def test_request_without_the_key_is_refused(service: Service) -> None:
 
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "invalid_api_key"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness is of threads only there")
+def test_who_takes_requests_goes_before_who_works_on_them(service: Service) -> None:
+    def niceness(deployment: str) -> int:
+        """Of the thread that goes first."""
+        found = []
+        for thread in (thread.id for pid in service.pids(deployment) for thread in psutil.Process(pid).threads()):
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                found.append(os.getpriority(os.PRIO_PROCESS, thread))
+        return min(found)
+
+    (behind,) = {niceness(deployment) for deployment in ("Pipeline", "Recognizer", "Coordinator")}
+    assert niceness("Gateway") < behind
 
 
 def test_each_answer_carries_one_request_id(service: Service) -> None:

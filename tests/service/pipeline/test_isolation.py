@@ -17,7 +17,7 @@ import pytest
 
 from serve_app.errors import AudioTooLong, InvalidAudio, MediaError, Overloaded
 from serve_app.pipeline.decode import DecoderPool
-from serve_app.settings.niceness import COMPUTING
+from serve_app.settings.niceness import STEP
 from serve_app.transcript.types import Channels
 from tests.data.hostile import generate
 from tests.recordings import DATA
@@ -143,7 +143,7 @@ async def test_decoders_yield_to_what_answers_clients() -> None:
     pool = DecoderPool(size=1)
     await decode(pool, stored(DATA / "jfk.flac"))  # the processes are up
 
-    assert psutil.Process(pool._parent.pid).nice() == psutil.Process().nice() + COMPUTING
+    assert psutil.Process(pool._parent.pid).nice() == psutil.Process().nice() + STEP
     await pool.close()
 
 

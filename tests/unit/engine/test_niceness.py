@@ -15,7 +15,7 @@ from serve_app.engine.keeper import ModelKeeper
 from serve_app.engine.models import LoadedModel
 from serve_app.engine.recognizer import BatchingRecognizer
 from serve_app.settings import TINY_EN
-from serve_app.settings.niceness import COMPUTING, give_way
+from serve_app.settings.niceness import STEP, give_way
 from serve_app.transcript.types import ChunkRequest, DecodingOptions
 
 from .conftest import StandInLoader, StandInWhisper
@@ -33,7 +33,7 @@ def test_only_the_thread_that_gives_way_does() -> None:
     with ThreadPoolExecutor(1, initializer=give_way) as threads:
         theirs = threads.submit(niceness).result()
 
-    assert theirs == before + COMPUTING
+    assert theirs == before + STEP
     assert niceness() == before
 
 
@@ -57,4 +57,4 @@ async def test_models_are_loaded_and_batches_decoded_in_threads_that_give_way(
     await recognizer.recognize(ChunkRequest(np.zeros(16_000, np.int16), DecodingOptions("tiny.en")))
     await recognizer.close()
 
-    assert seen == {"load": niceness() + COMPUTING, "decode": niceness() + COMPUTING}
+    assert seen == {"load": niceness() + STEP, "decode": niceness() + STEP}
