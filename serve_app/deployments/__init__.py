@@ -10,7 +10,9 @@ without CTranslate2 starts sooner and is smaller.
 """
 
 from serve_app.deployments.calls import COORDINATOR
+from serve_app.deployments.coordinator_replica import CoordinatorReplica
 from serve_app.deployments.gateway_replica import GatewayReplica
-from serve_app.deployments.replicas import CoordinatorReplica, PipelineReplica, RecognizerReplica
+from serve_app.deployments.pipeline_replica import PipelineReplica
+from serve_app.deployments.recognizer_replica import RecognizerReplica
 
 __all__ = ["COORDINATOR", "CoordinatorReplica", "GatewayReplica", "PipelineReplica", "RecognizerReplica"]

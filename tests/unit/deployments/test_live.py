@@ -16,8 +16,10 @@ import pytest
 
 from serve_app.api.limits import RequestLimiter
 from serve_app.deployments import gateway_replica, replicas
+from serve_app.deployments.coordinator_replica import CoordinatorReplica
 from serve_app.deployments.gateway_replica import GatewayReplica
-from serve_app.deployments.replicas import CoordinatorReplica, PipelineReplica, RecognizerReplica
+from serve_app.deployments.pipeline_replica import PipelineReplica
+from serve_app.deployments.recognizer_replica import RecognizerReplica
 from serve_app.errors import Overloaded, RateLimited
 from serve_app.settings import LIVE, Settings
 from serve_app.settings.lifecycle import LifecycleSettings

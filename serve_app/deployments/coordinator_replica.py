@@ -1,4 +1,4 @@
-"""What Serve runs: each deployment makes its parts from the settings in its constructor, and hands calls on to them."""
+"""The Coordinator that Serve runs: knows the jobs, the models and what is counted."""
 
 from __future__ import annotations
 
@@ -12,21 +12,12 @@ from typing import Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.deployments.advertising import advertise
-from serve_app.deployments.calls import coordinator_of
 from serve_app.deployments.cluster import Readiness, cluster_name
-from serve_app.deployments.handles import (
-    HandleRecognizer,
-    HandleRecorder,
-    HandleRunner,
-)
+from serve_app.deployments.handles import HandleRunner
 from serve_app.deployments.logs import configure_logging
-from serve_app.deployments.model_handles import HandleHolder, HandleModels, HandleReporter
-from serve_app.deployments.total_handle import HandleTotals
-from serve_app.errors import ModelNotReady
+from serve_app.deployments.model_handles import HandleHolder
 from serve_app.jobs.job import (
     Announcement,
-    Claim,
     Delivery,
     Event,
     JobDetails,
@@ -41,138 +32,11 @@ from serve_app.jobs.job import (
     Submitted,
     WaitingFor,
 )
-from serve_app.lifecycle.overview import Wish
 from serve_app.models.types import SERVING, ClusterModels, ModelEvent, ModelOverview, ReplicaReport, UnloadOrder
-from serve_app.settings import (
-    Settings,
-    read_database_url,
-    read_webhook_secret,
-    with_user_config,
-)
+from serve_app.settings import Settings, read_database_url, read_webhook_secret, with_user_config
 from serve_app.settings.niceness import give_way_as_a_whole
-from serve_app.settings.shares import chunks_of_jobs
-from serve_app.telemetry.context import working_on
-from serve_app.telemetry.courier import Courier
 from serve_app.telemetry.tally import Counts, Tally
 from serve_app.telemetry.totals import Growth, Totals
-from serve_app.transcript.protocols import MediaReference
-from serve_app.transcript.types import (
-    ChunkRequest,
-    ChunkTranscribed,
-    RecognizedChunk,
-    TranscriptEvent,
-    TranscriptionOptions,
-)
-
-
-class RecognizerReplica:
-    """Chunks in, recognised chunks out; the only deployment that holds models."""
-
-    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
-        from serve_app.engine.recognizer import BatchingRecognizer
-        from serve_app.lifecycle.link import Holds, ReplicaLink, load_what_others_use
-
-        self._settings = settings
-        give_way_as_a_whole()
-        configure_logging(settings)
-        context = serve.get_replica_context()
-        replica_id, tally = context.replica_id.unique_id, Tally()
-        self._recognizer = BatchingRecognizer.from_settings(settings, replica_id=replica_id, tally=tally)
-        self._holds = Holds(self._recognizer.models)
-        coordinator = coordinator_of(context.app_name)
-        self._courier = Courier(replica_id, tally, HandleTotals(coordinator).grow)
-        self._courier.start()
-        self._link = ReplicaLink(replica_id, self._recognizer.models, HandleReporter(coordinator), advertise)
-        self._link.start()
-        # Serve stays DEPLOYING until this returns, so nothing is sent to a service that has not loaded its models.
-        with contextlib.suppress(ModelNotReady):  # somebody unloaded one meanwhile
-            await self._recognizer.preload(settings.preload)
-        self._joining = asyncio.create_task(
-            load_what_others_use(HandleModels(coordinator), self._recognizer.models), context=contextvars.Context()
-        )
-
-    async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        settings = with_user_config(self._settings, "Recognizer", user_config)
-        configure_logging(settings)
-        self._recognizer.models.change_rules(settings.lifecycle)
-
-    async def recognize(self, request: ChunkRequest, job_id: str = "") -> RecognizedChunk:
-        with working_on(job_id=job_id):
-            return await self._recognizer.recognize(request)
-
-    async def hold(self, model_id: str, for_s: float, wish: Wish) -> None:
-        await self._holds.hold(model_id, for_s, wish)
-
-    def check_health(self) -> None:
-        self._recognizer.check_health()
-
-    async def __del__(self) -> None:
-        self._joining.cancel()
-        await self._link.close()
-        await self._recognizer.close()
-        await self._courier.close()
-
-
-class PipelineReplica:
-    """One transcription a call: media in, a stream of events out, or an attempt at a job recorded."""
-
-    async def __init__(self, settings: Settings, recognizer: DeploymentHandle[Any]) -> None:  # type: ignore[misc]
-        from serve_app.jobs.runner import AttemptRunner
-        from serve_app.lifecycle.patience import PatientRecognizer
-        from serve_app.media.remote import open_fetcher
-        from serve_app.pipeline.background import BackgroundRecognizer
-        from serve_app.pipeline.decode import DecoderPool
-        from serve_app.pipeline.measured import MeasuredTranscriber
-        from serve_app.pipeline.run import Pipeline
-
-        self._settings = settings
-        give_way_as_a_whole()
-        configure_logging(settings)
-        pipeline = settings.pipeline
-        self._decoders = DecoderPool(size=pipeline.decoders, max_audio_s=settings.limits.max_audio_s)
-        context, tally = serve.get_replica_context(), Tally()
-        coordinator = coordinator_of(context.app_name)
-        self._courier = Courier(context.replica_id.unique_id, tally, HandleTotals(coordinator).grow)
-        self._courier.start()
-        recognizers = PatientRecognizer(
-            HandleRecognizer(
-                recognizer, retries=pipeline.chunk_retries, patience_s=settings.lifecycle.cold_start_wait_s
-            ),
-            HandleModels(coordinator),
-            wait_s=settings.lifecycle.cold_start_wait_s,
-        )
-        at_once = chunks_of_jobs(settings)
-        for_requests = Pipeline(recognizers, self._decoders, chunks_in_flight=pipeline.chunks_in_flight)
-        self._pipeline = MeasuredTranscriber(for_requests, tally, "request")
-        for_jobs = Pipeline(
-            BackgroundRecognizer(recognizers, at_once=at_once),
-            self._decoders,
-            chunks_in_flight=pipeline.chunks_in_flight,
-            together=at_once,
-        )
-        lease_s = settings.jobs.lease_s
-        recorder = HandleRecorder(coordinator, lease_s=lease_s)
-        self._runner = AttemptRunner(
-            MeasuredTranscriber(for_jobs, tally, "job"), recorder, open_fetcher(settings), heartbeat_s=lease_s / 3
-        )
-
-    async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        configure_logging(with_user_config(self._settings, "Pipeline", user_config))
-
-    async def run(
-        self, media: MediaReference, options: TranscriptionOptions, known: Sequence[ChunkTranscribed] = ()
-    ) -> AsyncGenerator[TranscriptEvent, None]:
-        async with contextlib.aclosing(self._pipeline.run(media, options, known)) as events:
-            async for event in events:
-                yield event
-
-    async def run_job(self, claim: Claim) -> None:
-        with working_on(job_id=claim.lease.job_id):
-            await self._runner.run(claim)
-
-    async def __del__(self) -> None:
-        await self._decoders.close()
-        await self._courier.close()
 
 
 class CoordinatorReplica:
