@@ -87,9 +87,9 @@ async def test_only_the_failing_chunks_of_a_batch_are_decoded_again(
     model: LoadedModel, whisper: StandInWhisper
 ) -> None:
     whisper.says = [*[GOOD, DOUBTFUL, GOOD, DOUBTFUL], *[GOOD] * 4, *[GOOD, GOOD]]
-    # The batch starts when it is full, however long its chunks take to prepare.
+    # Each batch starts when it is full, however long its chunks take to prepare.
     recognizer = BatchingRecognizer(
-        {"tiny.en": TINY_EN}, ModelKeeper(StandInLoader(model)), max_batch_size=8, batch_wait_s=2
+        {"tiny.en": TINY_EN}, ModelKeeper(StandInLoader(model)), max_batch_size=8, batch_wait_s=600
     )
 
     heard = await asyncio.gather(*(recognizer.recognize(request()) for _ in range(8)))
