@@ -15,11 +15,16 @@ from typing import Any
 import pytest
 
 from serve_app.api.limits import RequestLimiter
-from serve_app.deployments import gateway_replica, replicas
-from serve_app.deployments.coordinator_replica import CoordinatorReplica
-from serve_app.deployments.gateway_replica import GatewayReplica
-from serve_app.deployments.pipeline_replica import PipelineReplica
-from serve_app.deployments.recognizer_replica import RecognizerReplica
+from serve_app.deployments import (
+    CoordinatorReplica,
+    GatewayReplica,
+    PipelineReplica,
+    RecognizerReplica,
+    coordinator_replica,
+    gateway_replica,
+    pipeline_replica,
+    recognizer_replica,
+)
 from serve_app.errors import Overloaded, RateLimited
 from serve_app.settings import LIVE, Settings
 from serve_app.settings.lifecycle import LifecycleSettings
@@ -48,7 +53,7 @@ class Keeper:
 def levels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """That logging was given: it would ask Ray who logs."""
     given: list[str] = []
-    for module in (replicas, gateway_replica):
+    for module in (gateway_replica, pipeline_replica, coordinator_replica, recognizer_replica):
         monkeypatch.setattr(module, "configure_logging", lambda settings: given.append(settings.log_level))
     return given
 
