@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from serve_app.engine.decoding import Decoding, PassKey, Utterance, decode
 
 MOST_FIRST = 8
-"""So many batches that somebody waits for go before one in the background, which thus is every ninth where they never cease."""
+"""So many batches that somebody waits for begin while one in the background stands still, which thus is every ninth where they never
+cease."""
 LONGEST_S = 60.0
 """And no batch stands still for longer: it counts as running, and one that runs for `recognizer.stuck_after_s` as hung."""
 
@@ -20,7 +21,7 @@ LONGEST_S = 60.0
 class Piece:
     """Of work in the background."""
 
-    since: int  # of the others, how many had begun when it began
+    since: int  # of the others, how many had begun when it was last free to go
     in_turn: bool = False
 
 
@@ -53,8 +54,15 @@ class Turns:
         return Piece(self._begun)
 
     def may_go(self, piece: Piece) -> bool:
-        """Whether nothing else is at work, or it is the piece's turn, which it keeps to its end."""
-        if self._going == 0 or piece.in_turn:
+        """
+        Whether nothing else is at work, or it is the piece's turn, which it keeps to its end.
+
+        A pause of the others is worth a step and no turn: what comes one after the other, with pauses, meets none.
+        """
+        if piece.in_turn:
+            return True
+        if self._going == 0:
+            piece.since = self._begun
             return True
         if self._begun - max(piece.since, self._last_turn) < self._most_first:
             return False
