@@ -17,6 +17,7 @@ from serve_app.jobs.election import Candidate
 from serve_app.jobs.forecast import Forecast
 from serve_app.jobs.hub import ENDED, Hub
 from serve_app.jobs.job import Announcement, JobDetails, WaitingFor
+from serve_app.jobs.lookout import Lookout
 from serve_app.jobs.protocols import Clock, JobRunner, Sleep
 from serve_app.jobs.rendering import job_object
 from serve_app.jobs.retention import Retention
@@ -153,6 +154,7 @@ class Coordinator:
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(retention.run())
+            tasks.create_task(Lookout(store, hub).run())
             tasks.create_task(self._stand(store, hub, dispatcher))
 
     async def _stand(self, store: JobStore, hub: Hub, dispatcher: Dispatcher) -> None:

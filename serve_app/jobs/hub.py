@@ -32,8 +32,8 @@ class Hub:
     """
     A bell for each listener of a topic.
 
-    It carries no events: listeners read those from the store at their own pace, so a slow one holds nothing up. What another
-    process wrote rings no bell here; whoever waits does so for a second at most and then looks again.
+    It carries no events: listeners read those from the store at their own pace, so a slow one holds nothing up. For what another
+    process wrote the `Lookout` rings.
     """
 
     def __init__(self) -> None:
@@ -56,6 +56,11 @@ class Hub:
     def delivered(self, job_id: str) -> None:
         for listener in self._on_delivered:
             listener(job_id)
+
+    @property
+    def jobs(self) -> list[str]:
+        """Jobs that somebody listens to."""
+        return [topic for topic in self._bells if topic != ENDED]
 
     @contextlib.contextmanager
     def listen(self, topic: str) -> Iterator[Bell]:

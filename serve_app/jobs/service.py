@@ -45,7 +45,6 @@ LAST = frozenset({"done", "failed", "cancelled"})  # kinds of the event that no 
 SLICE_S = 10.0  # a call that lasted longer would hold up the drain of its replica
 SLICE_EVENTS = 500  # what a call may give ahead of a reader who is slow
 REFUSED_FOR = timedelta(seconds=30)  # a store that refused a write counts as away, unless it takes one sooner
-POLL_S = 1.0  # how long an event that another process wrote may lie unseen
 
 
 class JobService(Jobs, AttemptRecorder):
@@ -71,7 +70,6 @@ class JobService(Jobs, AttemptRecorder):
         clock: Clock,
         *,
         slice_s: float = SLICE_S,
-        poll_s: float = POLL_S,
         waiting_for: Callable[[str], WaitingFor | None] = lambda model_id: None,
         tells_of_models: bool = False,
         tally: Tally | None = None,
@@ -86,7 +84,6 @@ class JobService(Jobs, AttemptRecorder):
         self._clock = clock
         self._refused: tuple[StoreUnavailable, datetime] | None = None
         self._slice_s = slice_s
-        self._poll_s = poll_s
         self._waiting_for = waiting_for
         self._tells_of_models = tells_of_models
         self._tally = tally or Tally()
@@ -240,7 +237,7 @@ class JobService(Jobs, AttemptRecorder):
                 if left_s <= 0:
                     return
                 if len(events) < limit:  # there are no more, and what came meanwhile has rung
-                    await bell.wait(min(left_s, self._poll_s))
+                    await bell.wait(left_s)
 
     async def _before_the_last(self, job_id: str, after_seq: int) -> int:
         """Where to go on in a job that has ended, so that its last event is given even to one who says to have it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -223,6 +223,9 @@ class InMemoryJobStore(JobStore):
     async def events(self, job_id: str, *, after_seq: int, limit: int) -> Sequence[Event]:
         kept = self._jobs.get(job_id)
         return [event for event in kept.events if event.seq > after_seq][:limit] if kept else []
+
+    async def last_seqs(self, job_ids: Sequence[str]) -> Mapping[str, int]:
+        return {job_id: self._jobs[job_id].events[-1].seq for job_id in job_ids if job_id in self._jobs}
 
     async def spent_media(self, *, kept: timedelta, limit: int) -> Sequence[tuple[str, StoredMedia]]:
         ended = self._ended(kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -37,6 +37,7 @@ from serve_app.jobs.store.service import ServiceStore
 from serve_app.transcript.types import ChunkTranscribed
 
 LARGEST_SEQ = 2**31 - 1  # of PostgreSQL's INTEGER
+MOST_PARAMETERS = 10_000  # of a statement; both databases take 32,766
 
 
 class SqlService(SqlJobs, ServiceStore):
@@ -75,6 +76,18 @@ class SqlService(SqlJobs, ServiceStore):
         wanted = select(events).where(events.c.job_id == job_id, events.c.seq > min(after_seq, LARGEST_SEQ))
         async with self._database.reading() as tx:
             return [rows.event_of(row) for row in await tx.execute(wanted.order_by(events.c.seq).limit(limit))]
+
+    @uncut
+    async def last_seqs(self, job_ids: Sequence[str]) -> Mapping[str, int]:
+        last: dict[str, int] = {}
+        async with self._database.reading() as tx:
+            for start in range(0, len(job_ids), MOST_PARAMETERS):
+                some = jobs.c.job_id.in_(job_ids[start : start + MOST_PARAMETERS])
+                last.update(
+                    (row.job_id, row.events)
+                    for row in await tx.execute(select(jobs.c.job_id, jobs.c.events).where(some))
+                )
+        return last
 
     @uncut
     async def cancel(self, job_id: str, owner: Owner = None) -> Job:

@@ -111,6 +111,20 @@ class TestReading:
         assert await store.chunks("a") == ()
         assert list(await store.events("a", after_seq=0, limit=9)) == []
 
+    async def test_last_events_of_jobs_are_told_together(
+        self, store: JobStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("serve_app.jobs.sql.service.MOST_PARAMETERS", 2)
+        for job_id in "abcd":
+            await store.submit(new_job(job_id))
+        await store.cancel("b")
+
+        last = await store.last_seqs(["a", "b", "c", "unknown"])
+
+        assert last == {job_id: (await store.events(job_id, after_seq=0, limit=9))[-1].seq for job_id in "abc"}
+        assert last["b"] > last["a"]
+        assert await store.last_seqs([]) == {}
+
     async def test_pages_go_from_the_newest_to_the_oldest(self, store: JobStore) -> None:
         for n in range(5):
             await store.submit(new_job(f"job {n}"))

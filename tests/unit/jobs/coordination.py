@@ -58,7 +58,6 @@ class House:
         before_chunk: Callable[[int], Awaitable[None]] = at_once,
         sentences: Sequence[str] = SENTENCES,
         slice_s: float = 5.0,
-        poll_s: float = 5.0,
         **settings: Any,
     ) -> None:
         self.shared = shared or Shared()
@@ -80,7 +79,6 @@ class House:
             self.settings,
             self.clock.utc,
             slice_s=slice_s,
-            poll_s=poll_s,
             waiting_for=self.lacking.get,
             tally=self.tally,
         )

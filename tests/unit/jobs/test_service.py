@@ -9,6 +9,7 @@ import pytest
 
 from serve_app.errors import JobNotFound, LeaseLost, MediaUnavailable, StoreUnavailable
 from serve_app.jobs.job import Claim, Event, JobQuery, MediaFetched, NewJob, RemoteMedia, Status, Submitted
+from serve_app.jobs.lookout import Lookout
 from serve_app.jobs.service import SLICE_EVENTS
 from serve_app.testing import SENTENCES, InMemoryMediaStore
 from serve_app.testing.jobs import InMemoryJobStore
@@ -237,12 +238,14 @@ async def test_slice_without_news_ends_by_itself() -> None:
 
 
 async def test_event_that_another_process_wrote_is_found() -> None:
-    house = House(poll_s=0.001)
+    house = House()
+    lookout = Lookout(house.store, house.hub)
     job_id = await house.submit()
     following = asyncio.create_task(house.follow(job_id))
     await settled()
 
     await house.store.cancel(job_id)
+    await lookout.look()
 
     assert [e.kind for e in await asyncio.wait_for(following, 5)] == ["queued", "cancelled"]
 
