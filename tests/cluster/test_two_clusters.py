@@ -37,7 +37,7 @@ def shared() -> Iterator[Mapping[str, str]]:
 def test_jobs_through_both_doors_end_once_while_one_cluster_replaces_another_and_dies(
     shared: Mapping[str, str], tmp_path: Path
 ) -> None:
-    recording = long_recording(tmp_path / "long.wav", repeats=3)
+    recording = long_recording(tmp_path / "long.wav", repeats=2)
     job_ids: list[str] = []
     with receiving() as receiver, running(_config(tmp_path / "old"), **shared) as old:
 
