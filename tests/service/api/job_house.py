@@ -82,7 +82,6 @@ class House:
             settings.jobs,
             clock,
             slice_s=slice_s,
-            poll_s=5.0,
         )
         self.models = models_of_settings()
         self.transcriber = FakeTranscriber(sentences, before_chunk=before_chunk, read=self.media.read)
