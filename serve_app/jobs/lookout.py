@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from serve_app.errors import StoreUnavailable
 from serve_app.jobs.hub import Hub
 from serve_app.jobs.protocols import Sleep
-from serve_app.jobs.store.service import ServiceStore
+from serve_app.jobs.store.lookout import LookoutStore
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class Lookout:
     One look serves all followers: each by itself would read the store as often, and a busy service has hundreds of them.
     """
 
-    def __init__(self, store: ServiceStore, hub: Hub, *, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(self, store: LookoutStore, hub: Hub, *, sleep: Sleep = asyncio.sleep) -> None:
         self._store = store
         self._hub = hub
         self._sleep = sleep

@@ -33,6 +33,7 @@ from serve_app.jobs.sql.schema import chunks, deliveries, events, jobs
 from serve_app.jobs.sql.statements import QUEUED, RUNNING, keep, leased, load, placed
 from serve_app.jobs.sql.submitting import Submits
 from serve_app.jobs.sql.uncut import uncut
+from serve_app.jobs.store.lookout import LookoutStore
 from serve_app.jobs.store.service import ServiceStore
 from serve_app.transcript.types import ChunkTranscribed
 
@@ -40,7 +41,7 @@ LARGEST_SEQ = 2**31 - 1  # of PostgreSQL's INTEGER
 MOST_PARAMETERS = 10_000  # of a statement; both databases take 32,766
 
 
-class SqlService(SqlJobs, ServiceStore):
+class SqlService(SqlJobs, ServiceStore, LookoutStore):
     def __init__(self, database: Database, clock: Clock) -> None:
         super().__init__(database, clock)
         self._submits = Submits(database, clock)

@@ -11,12 +11,15 @@ from typing import Protocol
 
 from serve_app.jobs.store.deliveries import AnnouncementStore, DeliveryStore
 from serve_app.jobs.store.leading import LeadershipStore
+from serve_app.jobs.store.lookout import LookoutStore
 from serve_app.jobs.store.queue import QueueStore
 from serve_app.jobs.store.retention import RetentionStore
 from serve_app.jobs.store.service import ServiceStore
 
 
-class JobStore(ServiceStore, QueueStore, DeliveryStore, AnnouncementStore, RetentionStore, LeadershipStore, Protocol):
+class JobStore(
+    ServiceStore, QueueStore, DeliveryStore, AnnouncementStore, RetentionStore, LeadershipStore, LookoutStore, Protocol
+):
     """
     Where jobs, their checkpoints, events and deliveries lie.
 

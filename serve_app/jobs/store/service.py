@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from serve_app.jobs.job import (
@@ -48,10 +48,6 @@ class ServiceStore(JobReader, JobRemover, Protocol):
 
     async def events(self, job_id: str, *, after_seq: int, limit: int) -> Sequence[Event]:
         """What happened after an event, in order."""
-        ...
-
-    async def last_seqs(self, job_ids: Sequence[str]) -> Mapping[str, int]:
-        """The number of the last event of each of these jobs; without those that there are not."""
         ...
 
     async def cancel(self, job_id: str, owner: Owner = None) -> Job:
