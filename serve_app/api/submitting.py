@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 from starlette.datastructures import UploadFile
@@ -20,6 +19,7 @@ from serve_app.api.uploads import blocks_of
 from serve_app.errors import InvalidRequest, JobNotFound, UploadNotFound
 from serve_app.jobs.job import Idempotency, JobSource, NewJob, RemoteMedia, Submitted
 from serve_app.jobs.protocols import Jobs
+from serve_app.media.addresses import AddressRules
 from serve_app.transcript.protocols import MediaStore, StoredMedia
 from serve_app.transcript.types import TranscriptionOptions
 
@@ -129,13 +129,12 @@ class Submitter:
         return form.options(settings, model_id)
 
     def _check_addresses(self, form: JobForm) -> None:
-        fetcher = self._services.fetcher
-        if form.url and fetcher is None:
-            raise InvalidRequest("This service fetches no audio. Send a file.", param="url")
-        for param, url in (("url", form.url), ("webhook_url", form.webhook_url)):
-            if url and fetcher:
-                with _about(param):
-                    fetcher.check(url)
+        if form.url:
+            if self._services.fetcher is None:
+                raise InvalidRequest("This service fetches no audio. Send a file.", param="url")
+            self._services.fetcher.check(form.url)
+        if form.webhook_url:
+            AddressRules(self._services.settings.outbound.allow).check(form.webhook_url, param="webhook_url")
 
     async def _keep(self, submission: Submission) -> Kept:
         form, job_id = submission.form, str(uuid.uuid4())
@@ -178,13 +177,3 @@ class Submitter:
 def store_of(services: Services) -> MediaStore:
     """Where the audio of jobs lies."""
     return services.job_media or services.media_store
-
-
-@contextlib.contextmanager
-def _about(param: str) -> Iterator[None]:
-    """The errors within are about this field."""
-    try:
-        yield
-    except InvalidRequest as error:
-        error.param = param
-        raise

@@ -203,7 +203,8 @@ class JobService(Jobs, AttemptRecorder):
         self._refused = None
 
     async def _details(self, job: Job) -> JobDetails:
-        return JobDetails(self._as_it_is(job), await self._store.chunks(job.job_id))
+        chunks = await self._store.chunks(job.job_id) if job.started_at else ()  # most polls are of jobs that wait
+        return JobDetails(self._as_it_is(job), chunks)
 
     def _as_it_is(self, job: Job) -> Job:
         """With what the store does not know: what it waits for, and how long it will take."""

@@ -37,7 +37,7 @@ class FakeFetcher(UrlFetcher):
 
     def check(self, url: str) -> None:
         if "intranet" in url:
-            raise InvalidRequest("This address is not allowed.")
+            raise InvalidRequest("This address is not allowed.", param="url")
 
     async def fetch(self, url: str) -> tuple[StoredMedia, int]:
         return await self._media.save(_once(WAV)), len(WAV)

@@ -264,7 +264,7 @@ async def test_audio_stays_when_nobody_knows_whether_the_job_was_accepted(
         ({"stream": "true"}, "stream", "invalid_value"),
         ({"max_line_width": "40"}, "max_line_width", "invalid_value"),
         ({"webhook_url": "ftp://example.com"}, "webhook_url", "invalid_value"),
-        ({"webhook_url": "http://intranet/hook"}, "webhook_url", "invalid_value"),
+        ({"webhook_url": "http://10.0.0.1/hook"}, "webhook_url", "invalid_value"),
         ({"url": "https://example.com/a.mp3"}, "audio", "invalid_value"),
         ({"known_speaker_names[]": "Ada"}, "known_speaker_names", "invalid_value"),
         ({"prompt": "a\0b"}, "prompt", "invalid_value"),
