@@ -8,7 +8,7 @@ import socket
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -59,7 +59,7 @@ async def child_at_work(pool: DecoderPool) -> psutil.Process:
 
 
 async def until_gone(process: psutil.Process) -> None:
-    await asyncio.to_thread(psutil.wait_procs, [process], 5)
+    await asyncio.to_thread(psutil.wait_procs, [process], 60)
 
     assert not process.is_running()
 
@@ -77,7 +77,7 @@ async def queue_request(pool: DecoderPool) -> asyncio.Task[Decoded]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - no event tells what the kernel holds
             await asyncio.sleep(0)
 
@@ -88,8 +88,12 @@ async def read_and(pool: DecoderPool, harm: Callable[[psutil.Process], None]) ->
         await anext(blocks)
         child = await child_at_work(pool)
         harm(child)
-        async for _ in blocks:
-            pass
+        await read_all(blocks)
+
+
+async def read_all(blocks: AsyncIterator[object]) -> None:
+    async for _ in blocks:
+        pass
 
 
 @pytest.mark.parametrize("deadly", [signal.SIGKILL, signal.SIGSEGV])
@@ -129,11 +133,16 @@ async def test_cancelling_kills_the_decoder(decoders: DecoderPool) -> None:
 
 
 async def test_a_decoder_that_stalls_fails_its_request() -> None:
-    pool = DecoderPool(size=1, stall_s=0.5)
-    await decode(pool, stored(DATA / "jfk.flac"))  # the processes are up
+    pool = DecoderPool(size=1)
     hung: list[psutil.Process] = []
+
+    def stall(child: psutil.Process) -> None:
+        hung.append(child)
+        child.suspend()
+        pool._stall_s = 0.5  # only now: a busy machine lets decoders that work be silent as long
+
     with pytest.raises(InvalidAudio, match="hung"):
-        await read_and(pool, lambda child: hung.append(child) or child.suspend())
+        await read_and(pool, stall)
     await pool.close()
 
     await until_gone(hung[0])
@@ -227,13 +236,28 @@ async def test_nothing_waits_after_the_pool_is_closed() -> None:
 
 
 async def test_a_slow_file_does_not_hold_up_the_event_loop(decoders: DecoderPool) -> None:
-    longest, before = 0.0, time.perf_counter()
+    async with aclosing(decoders.decode(inline(MANY_BLOCKS), Channels.MIX)) as blocks:
+        await anext(blocks)
+        child = await child_at_work(decoders)
+        child.suspend()
+        reading = asyncio.create_task(read_all(blocks))
+        for _ in range(1000):
+            await asyncio.sleep(0)  # who waited for the file here would wait for ever
+        was_read = reading.done()
+        child.resume()
+        await reading
+
+    assert not was_read
+
+
+async def test_what_a_file_costs_the_event_loop_comes_in_small_pieces(decoders: DecoderPool) -> None:
+    longest, before = 0.0, time.thread_time()
     reading = asyncio.create_task(decode(decoders, inline(MANY_BLOCKS)))
     while not reading.done():
         await asyncio.sleep(0)
-        longest, before = max(longest, time.perf_counter() - before), time.perf_counter()
+        longest, before = max(longest, time.thread_time() - before), time.thread_time()
 
-    assert longest < 0.25  # one turn moves 64 KiB; the rest is what a busy machine takes
+    assert longest < 0.25  # one turn moves 64 KiB; what the machine does meanwhile is not counted
 
 
 async def test_a_bomb_costs_bounded_memory() -> None:
@@ -285,4 +309,4 @@ async def test_a_session_description_opens_no_socket(decoders: DecoderPool) -> N
     with pytest.raises(InvalidAudio):
         await decode(decoders, stored(HOSTILE / "session.wav"))
 
-    assert time.perf_counter() - before < 5  # FFmpeg would wait for packets
+    assert time.perf_counter() - before < 9  # FFmpeg would wait for packets for ten
