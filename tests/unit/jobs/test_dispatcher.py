@@ -402,7 +402,7 @@ async def test_dispatcher_that_was_superseded_stops_its_attempts_and_claims_no_m
 
     await house.store.take_over()
     await house.submit()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 30)
 
     assert runner.jobs == [first]
     assert runner.cancelled == [first]

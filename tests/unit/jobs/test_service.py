@@ -247,7 +247,7 @@ async def test_event_that_another_process_wrote_is_found() -> None:
     await house.store.cancel(job_id)
     await lookout.look()
 
-    assert [e.kind for e in await asyncio.wait_for(following, 5)] == ["queued", "cancelled"]
+    assert [e.kind for e in await asyncio.wait_for(following, 30)] == ["queued", "cancelled"]
 
 
 async def test_reader_who_has_all_events_reads_again_only_when_there_are_more() -> None:
@@ -258,7 +258,7 @@ async def test_reader_who_has_all_events_reads_again_only_when_there_are_more() 
     first = house.store.reads
 
     await house.service.cancel(job_id, None)
-    await asyncio.wait_for(following, 5)
+    await asyncio.wait_for(following, 30)
 
     assert first == 1
     assert house.store.reads == 2

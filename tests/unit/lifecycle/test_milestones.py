@@ -111,7 +111,7 @@ async def test_what_replicas_had_no_more_when_all_were_heard_after_a_start_is_to
         await settled()
         early = turns(came)
         world.clock.advance(SILENT_FOR.total_seconds())
-        async with asyncio.timeout(5), contextlib.aclosing(world.registry.events(after_seq=None)) as slices:
+        async with asyncio.timeout(30), contextlib.aclosing(world.registry.events(after_seq=None)) as slices:
             _ = [event async for event in slices]  # lasts as long as a slice of who follows
             await world.slice_of()
             await settled()
