@@ -61,7 +61,7 @@ class Parts:
     cluster: str = ""  # the same for all Coordinators of one cluster
     is_ready: Callable[[], Awaitable[bool]] = always  # as Candidate's
     look_s: float = 5.0  # as Candidate's
-    sleep: Sleep = asyncio.sleep  # between looks
+    sleep: Sleep = asyncio.sleep  # between looks, of the Candidate and of the Lookout
     waiting_for: Callable[[str], WaitingFor | None] = lambda model_id: None  # as JobService's
     announcements: Callable[[], AsyncGenerator[Announcement, None]] | None = None
     tally: Tally = field(default_factory=Tally)
@@ -154,7 +154,7 @@ class Coordinator:
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(retention.run())
-            tasks.create_task(Lookout(store, hub).run())
+            tasks.create_task(Lookout(store, hub, sleep=parts.sleep).run())
             tasks.create_task(self._stand(store, hub, dispatcher))
 
     async def _stand(self, store: JobStore, hub: Hub, dispatcher: Dispatcher) -> None:

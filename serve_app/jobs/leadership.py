@@ -5,8 +5,8 @@ While a cluster is replaced by another there are two, on one store. The newer on
 older one then stands by, and gets it back only from a leader that has fallen silent. A new one that cannot do the work takes the
 lead only when nobody has led for long. What is kept is one row, and what becomes of it are pure functions, as in `machine`.
 
-How long a silent leader is waited for decides only how often the lead changes hands: the epoch keeps a living one that was taken
-for dead from giving out jobs.
+How long a silent leader is waited for decides how often the lead changes hands, and how often an attempt that goes on well is counted as
+one that failed; never what becomes of a job: the epoch keeps a living leader that was taken for dead from giving out any.
 """
 
 from __future__ import annotations

@@ -83,10 +83,11 @@ def test_request_without_the_key_is_refused(service: Service) -> None:
 def test_who_takes_requests_goes_before_who_works_on_them(service: Service) -> None:
     def niceness(deployment: str) -> int:
         """Of the thread that goes first."""
+        pid, *_ = service.pids(deployment)
         found = []
-        for thread in (thread.id for pid in service.pids(deployment) for thread in psutil.Process(pid).threads()):
+        for thread in psutil.Process(pid).threads():
             with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-                found.append(os.getpriority(os.PRIO_PROCESS, thread))
+                found.append(os.getpriority(os.PRIO_PROCESS, thread.id))
         return min(found)
 
     (behind,) = {niceness(deployment) for deployment in ("Pipeline", "Recognizer", "Coordinator")}

@@ -34,6 +34,7 @@ def shared() -> Iterator[Mapping[str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_jobs_through_both_doors_end_once_while_one_cluster_replaces_another_and_dies(
     shared: Mapping[str, str], tmp_path: Path
 ) -> None:
@@ -66,7 +67,7 @@ def test_jobs_through_both_doors_end_once_while_one_cluster_replaces_another_and
         assert [event["seq"] for event in events] == [*range(1, len(events) + 1)]
         assert [event["type"] for event in events if event["type"] in ENDED] == ["done"]
         assert len({came.delivery_id for came in receiver.of(job_id)}) == 1
-    assert _epochs(old)[-1] == max(_epochs(old) + _epochs(new)) <= 4, "the lead went back and forth"
+    assert _epochs(old)[-1] == max(_epochs(old) + _epochs(new)) <= 5, "the lead went back and forth"
 
 
 def _config(folder: Path) -> Path:

@@ -87,7 +87,7 @@ async def test_only_the_failing_chunks_of_a_batch_are_decoded_again(
     model: LoadedModel, whisper: StandInWhisper
 ) -> None:
     whisper.says = [*[GOOD, DOUBTFUL, GOOD, DOUBTFUL], *[GOOD] * 4, *[GOOD, GOOD]]
-    # Each batch starts when it is full, however long its chunks take to prepare.
+    # The first batch starts when it is full, however long its chunks take to prepare, and the second one when the first has ended.
     recognizer = BatchingRecognizer(
         {"tiny.en": TINY_EN}, ModelKeeper(StandInLoader(model)), max_batch_size=8, batch_wait_s=600
     )

@@ -45,14 +45,14 @@ class Walker:
 
 
 def test_the_background_goes_on_at_once_where_nothing_else_works() -> None:
-    assert Walker(RightOfWay().giving()).arrives()
+    assert Walker(RightOfWay().giving(1)).arrives()
 
 
 def test_the_background_stands_still_until_all_others_have_ended() -> None:
     way = RightOfWay()
-    with way.taken():
-        with way.taken():
-            walker = Walker(way.giving())
+    with way.taken(1):
+        with way.taken(1):
+            walker = Walker(way.giving(1))
         stood_still = walker.stays_away()
 
     assert stood_still
@@ -62,8 +62,8 @@ def test_the_background_stands_still_until_all_others_have_ended() -> None:
 def test_the_background_goes_on_when_it_has_waited_long_enough_in_all() -> None:
     now_s = iter([0.0, 10.0, 10.0, 10.0])
     way = RightOfWay(longest_s=0.001, now=lambda: next(now_s))
-    with way.taken():
-        give_way = way.giving()
+    with way.taken(1):
+        give_way = way.giving(1)
         give_way()
         walker = Walker(give_way)
 
@@ -73,11 +73,11 @@ def test_the_background_goes_on_when_it_has_waited_long_enough_in_all() -> None:
 def test_the_background_has_its_turn_although_others_never_cease() -> None:
     way = RightOfWay(longest_s=3600)
     with ExitStack() as others:
-        others.enter_context(way.taken())
-        give_way = way.giving()
+        others.enter_context(way.taken(1))
+        give_way = way.giving(1)
         walker = Walker(give_way)
         for _ in range(MOST_FIRST):
-            others.enter_context(way.taken())
+            others.enter_context(way.taken(1))
 
         assert walker.arrives()
         assert Walker(give_way).arrives()
@@ -88,7 +88,7 @@ def test_a_batch_in_the_background_makes_no_step_while_another_one_works(
 ) -> None:
     whisper.says = [(" Ask not.", -0.1, 0.01)] * 2
     way = RightOfWay()
-    with way.taken():
+    with way.taken(1):
         walker = Walker(lambda: decode_in_turn(way, PassKey(model, 1000, 0, 5, 0.0, background=True), [utterance()]))
         decode_in_turn(way, PassKey(model, 1000, 0, 5, 0.0), [utterance()])
         stood_still = walker.stays_away()
@@ -102,48 +102,52 @@ def utterance() -> Utterance:
     return Utterance(np.zeros((80, 100), np.float32), (), Task.TRANSCRIBE, ("en",), False, False)
 
 
-Change = Literal["begin", "end"]  # of a batch that somebody waits for
-CHANGES = st.lists(st.sampled_from(["begin", "begin", "end"]), max_size=100)
+Change = int | Literal["end"]  # frames of a batch that somebody waits for and that begins, or one's end
+CHANGES: st.SearchStrategy[list[Change]] = st.lists(st.integers(1, 9) | st.just("end"), max_size=100)
 
 
 def changed(turns: Turns, change: Change, at_work: int) -> int:
     """How many are at work then."""
-    if change == "begin":
-        turns.begin()
+    if change != "end":
+        turns.begin(change)
         return at_work + 1
     if at_work:
         turns.end()
     return max(0, at_work - 1)
 
 
-@given(CHANGES, CHANGES)
-def test_a_piece_may_go_when_nothing_else_works_and_after_eight_others_without_a_pause(
-    before: list[Change], after: list[Change]
+def frames_of(change: Change) -> int:
+    return 0 if change == "end" else change
+
+
+@given(CHANGES, CHANGES, st.integers(1, 3))
+def test_a_piece_may_go_when_nothing_else_works_and_after_eight_times_its_frames_without_a_pause(
+    before: list[Change], after: list[Change], frames: int
 ) -> None:
     turns, at_work, passed, in_turn = Turns(), 0, 0, False
     for change in before:
         at_work = changed(turns, change, at_work)
-    piece = turns.piece()
+    piece = turns.piece(frames)
     for change in after:
         at_work = changed(turns, change, at_work)
-        passed = passed + (change == "begin") if at_work else 0
-        in_turn = in_turn or passed >= MOST_FIRST
+        passed = passed + frames_of(change) if at_work else 0
+        in_turn = in_turn or passed >= MOST_FIRST * frames
 
         assert turns.may_go(piece) == (at_work == 0 or in_turn)
 
 
-@given(CHANGES, st.integers(1, 4))
-def test_beside_others_goes_no_more_than_one_piece_in_nine(changes: list[Change], together: int) -> None:
+@given(CHANGES, st.integers(1, 4), st.integers(1, 3))
+def test_beside_others_goes_no_more_than_a_ninth(changes: list[Change], together: int, frames: int) -> None:
     turns, at_work, gone = Turns(), 0, 0
-    pieces = [turns.piece() for _ in range(together)]
+    pieces = [turns.piece(frames) for _ in range(together)]
     for n, change in enumerate(changes, start=1):
         at_work = changed(turns, change, at_work)
         if at_work:
             going = [piece for piece in pieces if turns.may_go(piece)]
-            gone += len(going)
-            pieces = [piece if piece not in going else turns.piece() for piece in pieces]
+            gone += len(going) * frames
+            pieces = [piece if piece not in going else turns.piece(frames) for piece in pieces]
 
-        assert gone * MOST_FIRST <= changes[:n].count("begin")
+        assert gone * MOST_FIRST <= sum(map(frames_of, changes[:n]))
 
 
 class Device:
@@ -165,13 +169,13 @@ class Device:
             await self._wait(items[0])
             return items
         self.begun += 1
-        await self._tell(self._turns.begin)
+        await self._tell(lambda: self._turns.begin(1))
         await self._gate.acquire()
         await self._tell(self._turns.end)
         return items
 
     async def _wait(self, since: int) -> None:
-        piece = self._turns.piece()
+        piece = self._turns.piece(1)
         async with self._changed:
             await self._changed.wait_for(lambda: self._turns.may_go(piece))
         self.waits.append(self.begun - since)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -10,7 +11,9 @@ import pytest
 
 from serve_app.errors import CoordinatorUnavailable, StoreUnavailable
 from serve_app.jobs.coordinator import Coordinator, Parts
-from serve_app.jobs.job import Announcement, Lease, News, Status
+from serve_app.jobs.job import Announcement, Event, Lease, News, Status
+from serve_app.jobs.protocols import Sleep
+from serve_app.jobs.service import SLICE_S
 from serve_app.jobs.store import JobStore
 from serve_app.settings import WebhookSettings
 from serve_app.testing.jobs import InMemoryJobStore
@@ -32,6 +35,7 @@ def coordinator(
     *,
     tells_of_models: bool = False,
     announcements: Callable[[], AsyncGenerator[Announcement, None]] | None = None,
+    sleep: Sleep = asyncio.sleep,
 ) -> Coordinator:
     async def at_once() -> JobStore:
         return house.store
@@ -48,6 +52,7 @@ def coordinator(
             clock=house.clock.utc,
             open_again_s=0.001,
             announcements=announcements or ready_at_once,
+            sleep=sleep,
         )
     )
 
@@ -205,6 +210,26 @@ async def test_coordinator_that_was_superseded_still_answers_and_counts_as_healt
     await subject.close()
 
 
+async def test_who_follows_a_job_hears_what_another_process_wrote() -> None:
+    house, looks = House(), asyncio.Semaphore(0)
+
+    async def sleep(seconds: float) -> None:
+        await looks.acquire()
+
+    job_id = await house.submit()
+    subject = coordinator(house, sleep=sleep)
+    subject.start()
+    await settled()
+    following = asyncio.create_task(last_of(subject.jobs.events(job_id, None, after_seq=0)))
+    await settled()
+    await house.store.cancel(job_id)
+    for _ in range(5):
+        looks.release()
+
+    assert (await asyncio.wait_for(following, SLICE_S / 2)).kind == "cancelled"
+    await subject.close()
+
+
 async def test_death_of_what_runs_beside_is_seen_by_the_health_check() -> None:
     class Wrong(InMemoryJobStore):
         async def requeue_expired(self) -> Sequence[Lease]:
@@ -217,3 +242,8 @@ async def test_death_of_what_runs_beside_is_seen_by_the_health_check() -> None:
     with pytest.raises(ExceptionGroup):
         subject.check()
     await subject.close()
+
+
+async def last_of(events: AsyncGenerator[Event, None]) -> Event:
+    async with aclosing(events):
+        return [event async for event in events][-1]
