@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -34,8 +35,11 @@ class Page:
         return self.browser.find_element(By.ID, element_id)
 
     def wait(self, condition: Callable[[], T]) -> T:
-        """What the condition gives once it is true."""
-        return WebDriverWait(self.browser, DEADLINE_S, poll_frequency=0.05).until(lambda _: condition())
+        """What the condition gives once it is true; the page may put other elements into their place while it looks."""
+        wait = WebDriverWait(
+            self.browser, DEADLINE_S, poll_frequency=0.05, ignored_exceptions=[StaleElementReferenceException]
+        )
+        return wait.until(lambda _: condition())
 
     def press(self, element_id: str) -> None:
         self.wait(self.find(element_id).is_enabled)

@@ -32,8 +32,9 @@ TRIES = 1000
 
 
 @pytest.fixture
-def here(services: Services, tmp_path: Path, hub: FakeHub) -> Services:
-    """A service with an empty disk; its hub has one model that may be pulled."""
+def here(services: Services, tmp_path: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> Services:
+    """A service with an empty disk, whose first answer waits for the end of a pull; its hub has one model that may be pulled."""
+    monkeypatch.setattr("serve_app.api.models.AT_ONCE_S", 60.0)
     return dataclasses.replace(services, settings=SETTINGS.model_copy(update={"data_dir": str(tmp_path)}))
 
 
@@ -197,7 +198,8 @@ async def test_what_was_not_pulled_cannot_be_removed(http: httpx.AsyncClient, mo
 
 async def test_removal_stops_a_pull(http: httpx.AsyncClient, hub: FakeHub, let_go: Callable[[], None]) -> None:
     await http.post(PATH)
-    threading.Thread(target=lambda: hub.gate["model.bin"][0].wait(30) and let_go()).start()
+    # A pull that is stopped before its first half is out leaves the thread to wait, for which nobody is to wait at the end.
+    threading.Thread(target=lambda: hub.gate["model.bin"][0].wait(30) and let_go(), daemon=True).start()
     removed = await http.delete(PATH)
 
     assert removed.status_code == 200

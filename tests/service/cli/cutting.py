@@ -63,9 +63,10 @@ class CuttingProxy:
             self._cut_all()
 
     def _cut_all(self) -> None:
-        while self._open:
-            self.cut += 1
-            _end(self._open.pop())
+        with contextlib.suppress(KeyError):  # two threads may cut at once, and one of them finds nothing left
+            while True:
+                _end(self._open.pop())
+                self.cut += 1
 
 
 def _end(connection: socket.socket) -> None:
