@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,6 +24,8 @@ RAYSCRIBE = str(Path(sys.executable).with_name("rayscribe"))
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 180
 KEY = "cluster-test-key"
+PORTS = range(20_000, 32_000)  # above those of Ray's workers, below those that the kernel gives to whoever asks for any
+_PORTS = iter(random.sample(PORTS, len(PORTS)))
 T = TypeVar("T")
 
 
@@ -50,9 +53,12 @@ class Service:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that nobody is given before it is used, and never the same twice."""
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 def poll(look: Callable[[], T | None], *, deadline_s: float, every_s: float = 0.2) -> T:

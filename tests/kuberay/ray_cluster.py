@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,7 +18,7 @@ import httpx
 import psutil
 
 import serve_app
-from tests.cluster.running import poll
+from tests.cluster.running import free_port, poll
 from tests.kuberay.manifests import Manifests
 
 JFK = Path(serve_app.__file__).parent / "cli" / "jfk.flac"
@@ -28,7 +26,6 @@ RAY = str(Path(sys.executable).with_name("ray"))
 START_S = 120
 RUNNING_S = 180
 OBJECT_STORE_BYTES = 100_000_000
-PORTS = range(20_000, 32_000)  # above those of Ray's workers, below those that the kernel gives to whoever asks for any
 TOKEN = "of-this-test-" + "x" * 27  # Ray wants it long
 
 
@@ -187,15 +184,6 @@ def _with_own_files(files: Path) -> tuple[str, ...]:
     files.mkdir()
     script = 'mount --bind "$0" . && cd "$PWD" && TMPDIR=$PWD exec "$@"'
     return ("unshare", "--mount", "sh", "-c", script, str(files))
-
-
-def free_port() -> int:
-    """One that no process of Ray's takes before it is used."""
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError("no port is free")
 
 
 def _family(node: Node) -> list[psutil.Process]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.running import RAYSCRIBE
+from tests.cluster.running import RAYSCRIBE, free_port
 
 pytestmark = pytest.mark.model
 
@@ -18,9 +17,7 @@ LOCAL = Path(__file__).resolve().parents[3] / "configs" / "local.yaml"
 
 
 def test_a_good_machine_has_no_problem_and_hears_the_recording(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    env = {**os.environ, "DATA_DIR": str(tmp_path / "data"), "PORT": str(port)}
+    env = {**os.environ, "DATA_DIR": str(tmp_path / "data"), "PORT": str(free_port())}
 
     run = subprocess.run(
         [RAYSCRIBE, "doctor", LOCAL, "--deep", "--json"], env=env, capture_output=True, text=True, timeout=120
