@@ -23,9 +23,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_browsers_bring_nothing_from_elsewhere(alone: Service) -> None:
-    here = httpx.get(f"{alone.url}/v1/models")
-    rebound = httpx.get(f"{alone.url}/v1/models", headers={"Host": "evil.example.com"})
-    posted = httpx.post(f"{alone.url}/model/unload", headers={"Origin": "https://evil.example.com"})
+    here = httpx.get(f"{alone.url}/v1/models", timeout=30)
+    rebound = httpx.get(f"{alone.url}/v1/models", headers={"Host": "evil.example.com"}, timeout=30)
+    posted = httpx.post(f"{alone.url}/model/unload", headers={"Origin": "https://evil.example.com"}, timeout=30)
 
     assert [answer.status_code for answer in (here, rebound, posted)] == [200, 403, 403]
 
