@@ -57,6 +57,7 @@ def rendered(url: str, file_format: str) -> str:
         f"{url}/v1/audio/transcriptions",
         files={"file": SPEECH.read_bytes()},
         data={"model": "tiny.en", "response_format": file_format},
+        timeout=DEADLINE_S,
     )
     return response.raise_for_status().text
 

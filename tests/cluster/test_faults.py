@@ -75,7 +75,7 @@ def test_client_that_goes_away_frees_the_service(fragile: Service, client: OpenA
 
     stream.close()
 
-    poll(lambda: True if _in_progress(fragile) is None else None, deadline_s=10)
+    poll(lambda: True if _in_progress(fragile) is None else None, deadline_s=60)
 
 
 def _post(service: Service, recording: Path) -> int:
@@ -90,4 +90,4 @@ def _post(service: Service, recording: Path) -> int:
 
 
 def _in_progress(service: Service) -> bool | None:
-    return True if httpx.get(f"{service.url}/health").json()["queue_depth"] > 0 else None
+    return True if httpx.get(f"{service.url}/health", timeout=30).json()["queue_depth"] > 0 else None

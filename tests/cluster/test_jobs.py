@@ -44,7 +44,7 @@ def test_job_is_submitted_followed_and_read(jobs: JobClient, folder: Path) -> No
     assert events[-1]["job"]["status"] == "done"
     assert (job["status"], job["progress"], job["attempts"]) == ("done", 100, 1)
     assert "ask not what your country can do for you" in "".join(s["text"] for s in job["segments"])
-    poll(lambda: True if not list((folder / "data" / "media").iterdir()) else None, deadline_s=10)
+    poll(lambda: True if not list((folder / "data" / "media").iterdir()) else None, deadline_s=60)
 
 
 def test_job_with_a_url_is_fetched_and_read(jobs: JobClient) -> None:
@@ -69,7 +69,7 @@ def test_webhook_is_delivered_when_the_job_ends(jobs: JobClient) -> None:
         job_id = jobs.submit(JFK, webhook_url=receiver.url)
         came = poll(lambda: receiver.of(job_id) or None, deadline_s=LONGEST_S)
         delivery = poll(
-            lambda: next((d for d in jobs.deliveries(job_id) if d["status"] == "delivered"), None), deadline_s=10
+            lambda: next((d for d in jobs.deliveries(job_id) if d["status"] == "delivered"), None), deadline_s=60
         )
 
     assert came[0].body["status"] == "done"

@@ -21,7 +21,7 @@ Look = Callable[[], float | None]
 
 def metric(service: Service, name: str, **labels: str) -> float | None:
     """The sum of the series that have these labels; None if there is none."""
-    answer = httpx.get(f"{service.url}/metrics", timeout=10)
+    answer = httpx.get(f"{service.url}/metrics", timeout=30)
     assert answer.status_code == 200
     samples = [s for family in text_string_to_metric_families(answer.text) for s in family.samples]
     found = [s.value for s in samples if s.name == f"rayscribe_{name}" and labels.items() <= s.labels.items()]
@@ -50,7 +50,8 @@ def test_a_transcription_is_counted_by_each_process_that_worked_on_it(service: S
     for name, labels in counted.items():
         assert poll(above(before[name], service, name, **labels), deadline_s=30)
     assert metric(service, "model_load_seconds_count", model="tiny.en", source="disk")
-    assert metric(service, "coordinator_up") == 1
+    # A Coordinator that a busy machine keeps for a second is not up in that scrape.
+    assert poll(above(0, service, "coordinator_up"), deadline_s=30) == 1
     assert metric(service, "job_store_up") == 1
 
 
@@ -58,7 +59,7 @@ def test_prometheus_finds_nothing_wrong_with_what_a_real_service_shows(service: 
     client.audio.transcriptions.create(file=JFK, model=MODEL)
     poll(above(0, service, "batch_size_count"), deadline_s=30)
 
-    shown = httpx.get(f"{service.url}/metrics", timeout=10)
+    shown = httpx.get(f"{service.url}/metrics", timeout=30)
 
     assert promtool("check", "metrics", given=shown.content) == ""
 

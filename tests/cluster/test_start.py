@@ -158,4 +158,4 @@ def _transcribe_if_up(url: str) -> httpx.Response | None:
 
 
 def _busy(url: str) -> bool | None:
-    return True if httpx.get(f"{url}/health").json()["queue_depth"] > 0 else None
+    return True if httpx.get(f"{url}/health", timeout=30).json()["queue_depth"] > 0 else None

@@ -73,5 +73,5 @@ def _split(answers: list[httpx.Response]) -> tuple[list[httpx.Response], list[ht
 
 
 def _not_ready(service: Service) -> httpx.Response | None:
-    answer = httpx.get(f"{service.url}/health/ready", timeout=10)
+    answer = httpx.get(f"{service.url}/health/ready", timeout=30)
     return answer if answer.status_code == 503 else None

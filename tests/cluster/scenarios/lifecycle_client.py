@@ -34,12 +34,13 @@ class LifecycleClient(ModelClient):
     def all_status(self) -> dict[str, Any]:
         return dict(self._http.get("/model/status").raise_for_status().json())
 
-    def health_state(self) -> str:
-        """Of the default model, which is A."""
-        return str(self._http.get("/health").raise_for_status().json()["model_state"])
+    def health_if_known(self) -> str | None:
+        """The state of the default model, which is A; None while the Coordinator takes longer to tell than /health waits."""
+        state: str | None = self._http.get("/health").raise_for_status().json()["model_state"]
+        return state
 
     def health_becomes(self, state: str) -> None:
-        poll(lambda: True if self.health_state() == state else None, deadline_s=AT_WORK_S, every_s=0.05)
+        poll(lambda: True if self.health_if_known() == state else None, deadline_s=AT_WORK_S, every_s=0.05)
 
     def post_job(self, model_id: str, recording: Path = RECORDING) -> httpx.Response:
         return self._http.post(

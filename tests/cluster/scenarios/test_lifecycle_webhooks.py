@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.job_client import JobClient
 from tests.cluster.lifecycle.model_client import RECORDING
 from tests.cluster.running import poll
-from tests.cluster.scenarios.lifecycle_client import A, B, LifecycleClient, done
+from tests.cluster.scenarios.lifecycle_client import AT_WORK_S, A, B, LifecycleClient, done
 from tests.cluster.webhook_receiver import Receiver, receiving
 
 
@@ -25,14 +25,14 @@ def listener(models: LifecycleClient, jobs: JobClient) -> Iterator[Receiver]:
 def test_load_is_told_to_who_once_gave_an_address(models: LifecycleClient, listener: Receiver) -> None:
     models.is_loaded(A)
 
-    assert poll(lambda: listener.told(A) or None, deadline_s=20) == ["model_ready"]
+    assert poll(lambda: listener.told(A) or None, deadline_s=AT_WORK_S) == ["model_ready"]
 
 
 def test_unload_is_told_to_who_once_gave_an_address(models: LifecycleClient, listener: Receiver) -> None:
     models.is_loaded(A)
-    poll(lambda: listener.told(A) or None, deadline_s=20)
+    poll(lambda: listener.told(A) or None, deadline_s=AT_WORK_S)
     models.unload(A)
 
-    poll(lambda: "model_unloaded" in listener.told(A) or None, deadline_s=20)
+    poll(lambda: "model_unloaded" in listener.told(A) or None, deadline_s=AT_WORK_S)
 
     assert listener.told(A) == ["model_ready", "model_unloaded"]
