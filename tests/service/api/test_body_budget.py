@@ -51,7 +51,7 @@ def url(application: Application) -> Iterator[str]:
 
 
 async def posted(url: str, clients: int) -> list[httpx.Response]:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         return await asyncio.gather(*(client.post(url, content=BODY) for _ in range(clients)))
 
 
@@ -64,7 +64,7 @@ async def test_of_many_large_bodies_only_those_that_fit_are_read(
     url: str, application: Application, chunked: bool, room: int
 ) -> None:
     application.crowd = room + 1
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         posts = [asyncio.create_task(client.post(url, content=chunks() if chunked else BODY)) for _ in range(32)]
         ended = asyncio.as_completed(posts)
         refused = [await next(ended) for _ in range(32 - room)]

@@ -138,11 +138,11 @@ def test_watch_goes_on_through_a_proxy_that_keeps_cutting(
     talk: Talk, house: ServedHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serve_app.cli.remote.FIRST_WAIT_S", 0.1)
-    proxy = CuttingProxy(talk.url, every_s=0.1)
+    proxy = CuttingProxy(talk.url, every_s=0.5)
 
     def let_go_when_cut() -> None:
         try:
-            poll(lambda: proxy.cut >= 4 or None, deadline_s=20, every_s=0.05)
+            poll(lambda: proxy.cut >= 4 or None, deadline_s=60, every_s=0.05)
         finally:
             house.gate.open()
 

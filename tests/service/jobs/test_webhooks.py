@@ -79,7 +79,7 @@ async def delivered_to(url: str, allow: tuple[str, ...] = ("127.0.0.1",)) -> Del
     await store.submit(NewJob(job_id, "", StoredMedia("memory/1"), OPTIONS, webhook_url=url))
     await store.cancel(job_id)
     async with outbound_client(AddressRules(allow)) as client:
-        settings = WebhookSettings(timeout_s=5)
+        settings = WebhookSettings(timeout_s=30)
         deliverer = Deliverer(store, body_of, client, secret=SECRET, settings=settings, clock=lambda: datetime.now(UTC))
         await deliverer.deliver_due(epoch)
         await deliverer.settle()

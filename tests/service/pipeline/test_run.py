@@ -239,7 +239,7 @@ async def test_closing_cancels_every_call_and_leaves_no_task(decoders: DecoderPo
     await events.aclose()
 
     assert recognizer.cancelled == 5
-    assert asyncio.all_tasks() == before
+    assert asyncio.all_tasks() <= before
 
 
 async def test_an_error_of_the_recogniser_cancels_the_rest_and_is_raised(
@@ -257,7 +257,7 @@ async def test_an_error_of_the_recogniser_cancels_the_rest_and_is_raised(
         await transcribe(Pipeline(recognizer, decoders), parts)
 
     assert recognizer.working == 0
-    assert asyncio.all_tasks() == before
+    assert asyncio.all_tasks() <= before
 
 
 async def _read(events: object) -> None:
