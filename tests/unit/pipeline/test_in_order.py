@@ -74,7 +74,7 @@ async def test_closing_cancels_the_work_and_closes_the_items() -> None:
 
     assert cancelled == started == [2, 3]
     assert items.closed
-    assert asyncio.all_tasks() == before
+    assert asyncio.all_tasks() <= before
 
 
 async def test_an_error_comes_before_the_results_of_slower_items() -> None:
@@ -88,7 +88,7 @@ async def test_an_error_comes_before_the_results_of_slower_items() -> None:
     with pytest.raises(ValueError, match="bad item"):
         await anext(in_order(items(), work, lambda: 3))
     assert items.closed
-    assert asyncio.all_tasks() == before
+    assert asyncio.all_tasks() <= before
 
 
 async def test_an_error_of_the_items_ends_the_work() -> None:
@@ -102,7 +102,7 @@ async def test_an_error_of_the_items_ends_the_work() -> None:
     before = asyncio.all_tasks()
     with pytest.raises(ValueError, match="no more"):
         await anext(in_order(items(), work, lambda: 3))
-    assert asyncio.all_tasks() == before
+    assert asyncio.all_tasks() <= before
 
 
 async def test_the_limit_is_asked_again_for_each_item() -> None:
