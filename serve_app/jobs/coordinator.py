@@ -17,7 +17,7 @@ from serve_app.jobs.election import Candidate
 from serve_app.jobs.forecast import Forecast
 from serve_app.jobs.hub import ENDED, Hub
 from serve_app.jobs.job import Announcement, JobDetails, WaitingFor
-from serve_app.jobs.lookout import Lookout
+from serve_app.jobs.lookout import LOOK_S, Lookout
 from serve_app.jobs.protocols import Clock, JobRunner, Sleep
 from serve_app.jobs.rendering import job_object
 from serve_app.jobs.retention import Retention
@@ -61,7 +61,8 @@ class Parts:
     cluster: str = ""  # the same for all Coordinators of one cluster
     is_ready: Callable[[], Awaitable[bool]] = always  # as Candidate's
     look_s: float = 5.0  # as Candidate's
-    sleep: Sleep = asyncio.sleep  # between looks, of the Candidate and of the Lookout
+    sleep: Sleep = asyncio.sleep  # between looks
+    lookout_s: float = LOOK_S  # as Lookout's look_s
     waiting_for: Callable[[str], WaitingFor | None] = lambda model_id: None  # as JobService's
     announcements: Callable[[], AsyncGenerator[Announcement, None]] | None = None
     tally: Tally = field(default_factory=Tally)
@@ -154,7 +155,7 @@ class Coordinator:
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(retention.run())
-            tasks.create_task(Lookout(store, hub, sleep=parts.sleep).run())
+            tasks.create_task(Lookout(store, hub, look_s=parts.lookout_s).run())
             tasks.create_task(self._stand(store, hub, dispatcher))
 
     async def _stand(self, store: JobStore, hub: Hub, dispatcher: Dispatcher) -> None:

@@ -23,15 +23,16 @@ class Lookout:
     One look serves all followers: each by itself would read the store as often, and a busy service has hundreds of them.
     """
 
-    def __init__(self, store: LookoutStore, hub: Hub, *, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(self, store: LookoutStore, hub: Hub, *, look_s: float = LOOK_S, sleep: Sleep = asyncio.sleep) -> None:
         self._store = store
         self._hub = hub
+        self._look_s = look_s
         self._sleep = sleep
         self._seen: Mapping[str, int] = {}
 
     async def run(self) -> None:
         while True:
-            await self._sleep(LOOK_S)
+            await self._sleep(self._look_s)
             try:
                 await self.look()
             except StoreUnavailable as error:

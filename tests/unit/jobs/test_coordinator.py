@@ -12,7 +12,6 @@ import pytest
 from serve_app.errors import CoordinatorUnavailable, StoreUnavailable
 from serve_app.jobs.coordinator import Coordinator, Parts
 from serve_app.jobs.job import Announcement, Event, Lease, News, Status
-from serve_app.jobs.protocols import Sleep
 from serve_app.jobs.service import SLICE_S
 from serve_app.jobs.store import JobStore
 from serve_app.settings import WebhookSettings
@@ -35,7 +34,7 @@ def coordinator(
     *,
     tells_of_models: bool = False,
     announcements: Callable[[], AsyncGenerator[Announcement, None]] | None = None,
-    sleep: Sleep = asyncio.sleep,
+    lookout_s: float = 3600.0,
 ) -> Coordinator:
     async def at_once() -> JobStore:
         return house.store
@@ -52,7 +51,7 @@ def coordinator(
             clock=house.clock.utc,
             open_again_s=0.001,
             announcements=announcements or ready_at_once,
-            sleep=sleep,
+            lookout_s=lookout_s,
         )
     )
 
@@ -211,20 +210,15 @@ async def test_coordinator_that_was_superseded_still_answers_and_counts_as_healt
 
 
 async def test_who_follows_a_job_hears_what_another_process_wrote() -> None:
-    house, looks = House(), asyncio.Semaphore(0)
-
-    async def sleep(seconds: float) -> None:
-        await looks.acquire()
-
+    house = House()
     job_id = await house.submit()
-    subject = coordinator(house, sleep=sleep)
+    subject = coordinator(house, lookout_s=0.001)
     subject.start()
     await settled()
     following = asyncio.create_task(last_of(subject.jobs.events(job_id, None, after_seq=0)))
     await settled()
+
     await house.store.cancel(job_id)
-    for _ in range(5):
-        looks.release()
 
     assert (await asyncio.wait_for(following, SLICE_S / 2)).kind == "cancelled"
     await subject.close()
