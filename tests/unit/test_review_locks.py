@@ -60,7 +60,7 @@ def test_pinned_and_hashed_lines_are_read() -> None:
         f"./av.whl {HASH}",
         "-e .",
         "-i elsewhere",
-        "--find-links elsewhere",
+        "-f elsewhere",
         "-r other.txt",
         "av==17.0.0 --hash=md5:" + "0" * 32,
         f"av==17.0.0 ; python_version > '3' @ x {HASH}",
