@@ -75,7 +75,8 @@ async def _whole(request: Request, services: Services, order: Order) -> Response
     wanted = order.form.response_format
     if wanted is Format.DIARIZED_JSON and transcript.channels < 2:
         raise no_diarizer()
-    return Response(render(transcript, wanted, order.form.layout), media_type=MEDIA_TYPES[wanted])
+    headers = {"x-audio-seconds": f"{transcript.duration_s:.3f}"}  # which neither text nor subtitles would tell
+    return Response(render(transcript, wanted, order.form.layout), headers=headers, media_type=MEDIA_TYPES[wanted])
 
 
 async def _streamed(

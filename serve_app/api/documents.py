@@ -65,7 +65,11 @@ def _audio(form: type[BaseModel], shapes: list[type[BaseModel]], *, streams: boo
             "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": ref(form)}}},
         },
         "responses": {
-            200: {"description": "The transcript, in the format asked for", "content": content},
+            200: {
+                "description": "The transcript, in the format asked for",
+                "content": content,
+                "headers": {"x-audio-seconds": {"schema": {"type": "number"}}},
+            },
             **errors(400, 401, 403, 404, 408, 413, 429, 500, 503),
         },
     }

@@ -26,6 +26,7 @@ READABLE = (
     "upload-length",
     "upload-metadata",
     "upload-offset",
+    "x-audio-seconds",
     "x-job-status",
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",

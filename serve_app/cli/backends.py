@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -24,8 +22,6 @@ from serve_app.errors import RayscribeError
 AT_ONCE_BYTES = 8 * 1024 * 1024  # minutes of speech; above it a job, which says how far it is
 LONGEST_ANSWER_S = 3600.0
 CLEAN_UP_S = 5.0
-
-_CUE_END = re.compile(r"--> (?:(\d+):)?(\d\d):(\d\d)[.,](\d{3})")
 
 Report = Callable[[float], None]
 """Told which fraction of a file is done."""
@@ -77,22 +73,16 @@ class ServiceBackend(Backend):
         return await self._by_job(path, formats, report)
 
     async def _at_once(self, path: Path, wanted: OutputFormat) -> Transcribed:
-        # As JSON, because the plain text does not say how long the audio is.
-        layout = [("response_format", "json")] if wanted is OutputFormat.TXT else self._wishes.layout(wanted)
         route = "translations" if self._wishes.task is Task.TRANSLATE else "transcriptions"
         with path.open("rb") as file:
             response = await self._client.send(
                 "POST",
                 f"/v1/audio/{route}",
-                files=form([*self._wishes.fields(), *layout], ("file", (path.name, file))),
+                files=form([*self._wishes.fields(), *self._wishes.layout(wanted)], ("file", (path.name, file))),
                 timeout=httpx.Timeout(LONGEST_ANSWER_S),
             )
-        text = response.text
-        if wanted in (OutputFormat.SRT, OutputFormat.VTT):
-            return Transcribed({wanted: text}, last_cue_s(text))
-        answer = json.loads(text)
-        seconds = answer.get("duration", answer.get("usage", {}).get("seconds"))
-        return Transcribed({wanted: f"{answer['text']}\n" if wanted is OutputFormat.TXT else text}, seconds)
+        length = response.headers.get("x-audio-seconds")  # a service of another version may not tell
+        return Transcribed({wanted: response.text}, float(length) if length else None)
 
     async def _by_job(self, path: Path, formats: Sequence[OutputFormat], report: Report) -> Transcribed:
         job_id = await job_requests.submit(self._client, Submission(path, self._wishes))
@@ -110,12 +100,3 @@ class ServiceBackend(Backend):
             with suppress(RayscribeError, TimeoutError):
                 async with asyncio.timeout(CLEAN_UP_S):
                     await job_requests.purge(self._client, job_id)
-
-
-def last_cue_s(subtitles: str) -> float | None:
-    """When the last cue of SRT or WebVTT ends, in seconds: nearly the length of the audio, which subtitles do not tell."""
-    ends = _CUE_END.findall(subtitles)
-    if not ends:
-        return None
-    hours, minutes, seconds, ms = (int(part or 0) for part in ends[-1])
-    return hours * 3600 + minutes * 60 + seconds + ms / 1000

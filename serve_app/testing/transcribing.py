@@ -84,7 +84,7 @@ class FakeTranscriber(Transcriber):
             channels: The sentences go to these in turn.
             read: How to get at stored media.
         """
-        self._sentences = tuple(sentences)
+        self.sentences = tuple(sentences)
         self._before_chunk = before_chunk
         self._warnings = tuple(warnings)
         self.channels = channels
@@ -98,20 +98,20 @@ class FakeTranscriber(Transcriber):
         self.calls.append((media, options))
         duration_s = wav_duration_s(media.data if isinstance(media, InlineMedia) else self._read(media))
         try:
-            for index in range(len(self._sentences)):
+            for index in range(len(self.sentences)):
                 if (index % self.channels, index // self.channels) not in {(c.channel, c.index) for c in known}:
                     await self._before_chunk(index)
                 yield self._chunk(index, duration_s, options.decoding)
-            await self._before_chunk(len(self._sentences))
+            await self._before_chunk(len(self.sentences))
         except (asyncio.CancelledError, GeneratorExit):
             self.cancelled += 1
             raise
         yield self._end(duration_s, options.decoding)
 
     def _chunk(self, index: int, duration_s: float, options: DecodingOptions) -> ChunkTranscribed:
-        length_s = duration_s / len(self._sentences)
+        length_s = duration_s / len(self.sentences)
         start, channel = index * length_s, index % self.channels
-        heard = recognized(self._sentences[index], length_s, options)
+        heard = recognized(self.sentences[index], length_s, options)
         return ChunkTranscribed(
             index=index // self.channels,
             channel=channel,
@@ -124,7 +124,7 @@ class FakeTranscriber(Transcriber):
         )
 
     def _end(self, duration_s: float, options: DecodingOptions) -> TranscriptionFinished:
-        silent = () if any(self._sentences) else (TranscriptWarning(WarningCode.NO_SPEECH, "Nothing was said."),)
+        silent = () if any(self.sentences) else (TranscriptWarning(WarningCode.NO_SPEECH, "Nothing was said."),)
         return TranscriptionFinished(
             duration_s=duration_s,
             language=options.language or ("" if silent else "en"),

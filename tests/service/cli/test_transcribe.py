@@ -120,6 +120,17 @@ def test_json_is_one_object_a_file(talk: Talk) -> None:
     assert missing["error"]["code"] == "file_error"
 
 
+@pytest.mark.parametrize("wanted", ["txt", "srt", "vtt", "json"])
+def test_length_is_that_of_the_audio_to_the_millisecond_and_not_where_the_last_cue_ends(
+    talk: Talk, transcriber: FakeTranscriber, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    monkeypatch.setattr(transcriber, "sentences", (*SENTENCES, ""))  # silence at the end
+    talk.file.write_bytes(silent_wav(2.25))
+    (told,) = talk.rayscribe("transcribe", talk.file, "--format", wanted, "--json").objects
+
+    assert told["duration_s"] == 2.25
+
+
 def test_json_to_standard_output_holds_the_texts(talk: Talk) -> None:
     (told,) = talk.rayscribe("transcribe", talk.file, "--json", "--stdout").objects
 
