@@ -148,7 +148,7 @@ class RecognizerSettings(Replicas):
     """Batches that a replica decodes side by side, at most one for each thread: a second one works on what the first leaves
     idle."""
     max_batch_size: Annotated[int, Field(ge=1, le=64)] = 8
-    """Chunks of up to 15 s recognised together; of 30 s, a quarter as many."""
+    """Chunks of up to 15 s recognised together; of 30 s, a quarter as many; at a temperature above 0, a fifth of these."""
     batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] | None = None
     """How long an idle replica waits for a batch to fill, in milliseconds. `null`: 3 on a GPU; not at all on a CPU, where chunks
     take about as long together as apart."""

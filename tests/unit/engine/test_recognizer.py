@@ -233,6 +233,11 @@ def test_a_batch_of_long_chunks_takes_no_more_memory_than_one_of_short_chunks(
     assert largest_batch(8, PassKey(model, window, 0, beam_size=5, temperature=0.0)) == most
 
 
+@pytest.mark.parametrize(("window", "most"), [(500, 3), (1500, 3), (2000, 1), (3000, 1)])
+def test_a_text_that_is_drawn_counts_as_a_chunk_of_its_batch(model: LoadedModel, window: int, most: int) -> None:
+    assert largest_batch(16, PassKey(model, window, 0, beam_size=5, temperature=0.2)) == most
+
+
 async def test_a_batch_that_never_ends_has_the_process_replaced(
     model: LoadedModel, whisper: StandInWhisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
