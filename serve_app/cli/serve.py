@@ -18,7 +18,7 @@ import httpx
 from rich.console import Console
 
 from serve_app.cli.config_file import ConfigFile, read_config
-from serve_app.cli.service import check_port, deploy, drain, local_ray, wait_until_running
+from serve_app.cli.service import check_port, deploy, drain, leave, local_ray, wait_until_running
 from serve_app.cli.worker_logs import JsonLines
 from serve_app.errors import RayscribeError
 from serve_app.settings import ApiKey, Scope, check_listen, read_api_keys
@@ -74,6 +74,7 @@ def run_service(config_path: Path, *, try_sample: bool, once: bool) -> None:
                 "draining: requests in progress end, new ones are told to try again; once more to stop at once"
             )
             drain(gateway, timeout_s=config.settings.gateway.drain_s)
+        leave(config.name)
 
 
 def _on_signals(stop: threading.Event) -> None:

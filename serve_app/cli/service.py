@@ -22,6 +22,7 @@ from ray.serve.schema import ApplicationStatus, LoggingConfig, TracingConfig
 from serve_app.app import COORDINATOR_CPUS, bound
 from serve_app.cli.config_file import ConfigFile
 from serve_app.cli.worker_logs import print_as_json
+from serve_app.deployments.calls import COORDINATOR
 from serve_app.errors import ConfigError, RayscribeError
 from serve_app.settings import Settings, export, load_settings
 
@@ -40,6 +41,7 @@ PROCESSES = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.api.edge:proxy_middlewares",
 }
 POLL_S = 0.25
+LEAVE_S = 10.0  # at most, with the drain less than the time that whoever kills gives
 LAST_BYTES_S = 1.0  # the proxy may still be sending what the Gateway has handed to it
 FAILED = (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY)
 
@@ -186,6 +188,12 @@ def drain(gateway: DeploymentHandle[Any], *, timeout_s: float) -> None:
                 time.sleep(LAST_BYTES_S)
                 return
             time.sleep(POLL_S)
+
+
+def leave(name: str) -> None:
+    """Have the Coordinator let go of the jobs, so that the next service on the same PostgreSQL need not wait for this one."""
+    with contextlib.suppress(RayError, DeploymentUnavailableError, TimeoutError):
+        serve.get_deployment_handle(COORDINATOR, name).leave.remote().result(timeout_s=LEAVE_S)
 
 
 def _our_cause(messages: list[str]) -> str | None:

@@ -175,6 +175,10 @@ class CoordinatorReplica:
     async def totals(self) -> Counts:
         return await self._totals.totals()
 
+    async def leave(self) -> None:
+        """Give no more jobs to runners, and let go of them: the cluster ends."""
+        await self._coordinator.close(for_good=True)
+
     async def _announcements(self) -> AsyncGenerator[Announcement, None]:
         async with contextlib.aclosing(self._milestones.follow()) as events:
             async for event in events:

@@ -89,23 +89,33 @@ class Coordinator:
         self._service: JobService | None = None
         self._why_not: RayscribeError = CoordinatorUnavailable("The jobs are being opened; try again.", retry_after_s=2)
         self._running: asyncio.Task[None] | None = None
+        self._leaves_for_good = False
 
     def start(self) -> None:
         # A context of its own: Serve cancels whatever was started in the context of a request that is cancelled.
         self._running = asyncio.create_task(self._run(), context=contextvars.Context())
 
-    async def close(self) -> None:
-        """Queue again what runs, and let go of the store."""
-        if self._running:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+    async def close(self, *, for_good: bool = False) -> None:
+        """
+        Queue again what runs, and let go of the lead and of the store.
+
+        Args:
+            for_good: The whole cluster ends: another one need not wait whether this one comes back.
+        """
+        running, self._running = self._running, None
+        if running:
+            self._leaves_for_good = for_good
+            self._service = None
+            self._why_not = CoordinatorUnavailable("The service ends; try again.", retry_after_s=2)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     @property
     def jobs(self) -> JobService:
         """
         Raises:
             StoreUnavailable: It could not be opened; says what to do.
-            CoordinatorUnavailable: It is being opened.
+            CoordinatorUnavailable: It is being opened, or is closed.
         """
         if self._service is None:
             raise self._why_not
@@ -168,7 +178,7 @@ class Coordinator:
                 await self._lead(candidate, epoch, store, hub, dispatcher)
             finally:
                 with contextlib.suppress(Superseded, StoreUnavailable):
-                    await store.resign(epoch)
+                    await store.resign(epoch, for_good=self._leaves_for_good)
 
     async def _lead(self, candidate: Candidate, epoch: int, store: JobStore, hub: Hub, dispatcher: Dispatcher) -> None:
         parts = self._parts

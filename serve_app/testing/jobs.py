@@ -96,9 +96,9 @@ class InMemoryJobStore(JobStore):
         self._leadership = leadership.answered(self._leadership)
         return self._leadership
 
-    async def resign(self, epoch: int) -> None:
+    async def resign(self, epoch: int, *, for_good: bool = False) -> None:
         self._check_epoch(epoch)
-        self._leadership = leadership.resigned(self._leadership)
+        self._leadership = leadership.resigned(self._leadership, for_good=for_good)
 
     async def submit(self, new: NewJob) -> Submitted:
         if known := self._known(new):

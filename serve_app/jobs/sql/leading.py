@@ -51,9 +51,10 @@ class SqlLeadership(SqlVerbs, LeadershipStore):
             return known
 
     @uncut
-    async def resign(self, epoch: int) -> None:
+    async def resign(self, epoch: int, *, for_good: bool = False) -> None:
         async with self._database.writing() as tx:
-            await keep_leadership(tx, leadership.resigned(await _lock_leadership(tx, epoch)))
+            known = await _lock_leadership(tx, epoch)
+            await keep_leadership(tx, leadership.resigned(known, for_good=for_good))
 
 
 async def check_epoch(tx: AsyncConnection, epoch: int, *, lock: bool = False) -> None:

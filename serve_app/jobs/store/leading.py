@@ -37,9 +37,9 @@ class LeadershipStore(Protocol):
         """
         ...
 
-    async def resign(self, epoch: int) -> None:
+    async def resign(self, epoch: int, *, for_good: bool = False) -> None:
         """
-        Let go of the lead.
+        Let go of the lead, as `leadership.resigned`.
 
         Raises:
             Superseded: Another Coordinator has taken over.

@@ -46,6 +46,14 @@ class TestStore:
 
         assert await store.ask("new", ready=True) == Leadership(1, "old", asked=True, wanted=True, vacant=True)
 
+    async def test_leader_that_resigns_for_good_leaves_the_lead_to_anyone_and_is_remembered(
+        self, store: JobStore
+    ) -> None:
+        await store.take_over("older")
+        await store.resign(await store.take_over("old"), for_good=True)
+
+        assert await store.ask("new", ready=False) == Leadership(2, None, ("older", "old"), asked=True, vacant=True)
+
     async def test_of_two_who_would_take_over_at_once_one_does(self, opened: Opened) -> None:
         other = await opened.again()
         known = await opened.store.ask("new", ready=True)
@@ -291,6 +299,24 @@ class TestUpgrade:
         await upgrade.work.until(lambda: upgrade.attempts("new") == set(Upgrade.JOBS))
 
         assert await upgrade.leaders() == 2
+
+    async def test_service_that_was_stopped_in_order_is_followed_at_once_by_one_that_is_not_ready(
+        self, upgrade: Upgrade
+    ) -> None:
+        await upgrade.old.coordinator.close(for_good=True)
+        left = set(upgrade.work.at_work)
+        await upgrade.rounds(upgrade.new, n=1)
+        await upgrade.work.until(lambda: upgrade.attempts("new") == set(Upgrade.JOBS))
+
+        assert (left, await upgrade.leaders()) == (set(), 2)
+
+    async def test_coordinator_that_is_replaced_leaves_the_lead_to_its_own_cluster(self, upgrade: Upgrade) -> None:
+        await upgrade.old.coordinator.close()
+        await upgrade.rounds(upgrade.new)
+        await upgrade.cluster("old", ready=False)
+        await upgrade.work.until(lambda: len(upgrade.work.began) == 4)
+
+        assert (upgrade.attempts("new"), await upgrade.leaders()) == (set(), 2)
 
     async def test_database_that_is_away_for_long_makes_nobody_take_over(self, upgrade: Upgrade) -> None:
         upgrade.old._store.is_cut = upgrade.new._store.is_cut = True

@@ -36,6 +36,12 @@ class World:
     def leaders(self) -> list[str]:
         return [process.cluster for process in self.processes if process.epoch == self.kept.epoch]
 
+    def end(self, process: Process) -> None:
+        """In order."""
+        if process.epoch == self.kept.epoch:
+            self.kept = leadership.resigned(self.kept, for_good=True)
+        self.processes.remove(process)
+
     def _look(self, process: Process) -> None:
         if process.epoch is not None:
             self._answer(process)
@@ -131,6 +137,24 @@ def test_new_cluster_that_can_do_the_work_waits_only_shortly_for_one_that_is_gon
     assert leadership.MOST_UNANSWERED_WANTED < leadership.MOST_UNANSWERED
 
 
+def test_cluster_that_was_ended_is_waited_for_by_nobody() -> None:
+    world = upgrade()
+    world.end(world.processes[0])
+    world.rounds(1)
+
+    assert (world.leaders(), world.kept.former) == (["new"], ("old",))
+
+
+def test_lead_comes_back_at_once_from_a_new_cluster_that_was_ended() -> None:
+    world = upgrade()
+    world.ready.add("new")
+    world.rounds()
+    world.end(world.processes[1])
+    world.rounds(1)
+
+    assert world.leaders() == ["old"]
+
+
 def test_lead_comes_back_when_who_wanted_it_dies_before_it_got_it() -> None:
     world = upgrade()
     world.ready.add("new")
@@ -182,6 +206,7 @@ STEPS = st.one_of(
     st.tuples(st.just("start"), st.sampled_from("abc")),
     st.tuples(st.just("ready"), st.sampled_from("abc")),
     st.tuples(st.just("die"), st.integers(0, 5)),
+    st.tuples(st.just("end"), st.integers(0, 5)),
     st.tuples(st.just("wait"), st.integers(1, 2 * leadership.MOST_UNANSWERED)),
 )
 
@@ -199,6 +224,8 @@ def test_however_coordinators_come_and_go_one_leads_in_the_end_and_goes_on_to(
                 world.ready.add(cluster)
             case "die", int(n) if n < len(world.processes):
                 del world.processes[n]
+            case "end", int(n) if n < len(world.processes):
+                world.end(world.processes[n])
             case "wait", int(n):
                 world.rounds(n)
     world.rounds()
