@@ -18,7 +18,7 @@ import pytest
 from serve_app.errors import AudioTooLarge, InvalidAudio, InvalidRequest, MediaUnavailable, RemoteUnavailable
 from serve_app.media.addresses import AddressRules
 from serve_app.media.disk import unavailable
-from serve_app.media.fetch import HttpFetcher
+from serve_app.media.fetch import BLOCK_BYTES, HttpFetcher
 from serve_app.media.objects import ObjectMediaStore
 from serve_app.media.outbound import outbound_client
 from serve_app.media.source import open_media
@@ -210,15 +210,20 @@ async def test_a_redirect_to_no_url_is_a_fault_of_the_request(fetcher: HttpFetch
 
 
 @pytest.mark.server
-async def test_a_large_file_may_take_longer_than_the_patience(client: httpx.AsyncClient, store: MediaStore) -> None:
-    async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(SOUND))
-        for at in range(0, len(SOUND), 100_000):
-            writer.write(SOUND[at : at + 100_000])
-            await writer.drain()
-            await asyncio.sleep(0.5)
+async def test_a_large_file_may_take_longer_than_the_patience(
+    client: httpx.AsyncClient, store: MediaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.media.fetch.SLOWEST_BYTES_PER_S", 1024)  # the first block may take minutes
+    patience_s = 2.0
 
-    fetcher = HttpFetcher(client, HERE, store, max_bytes=len(SOUND), patience_s=2)
+    async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(SOUND), SOUND[:BLOCK_BYTES]))
+        await writer.drain()
+        await asyncio.sleep(patience_s + 0.5)
+        writer.write(SOUND[BLOCK_BYTES:])
+        await writer.drain()
+
+    fetcher = HttpFetcher(client, HERE, store, max_bytes=len(SOUND), patience_s=patience_s)
     async with listening(slow) as server:
         _, size_bytes = await fetcher.fetch(server.url)
 
