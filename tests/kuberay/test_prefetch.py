@@ -48,7 +48,9 @@ def run_job(manifests: Manifests, hub: FakeHub, folder: Path) -> subprocess.Comp
     command = [word.replace(MOUNTED, f"{folder}/") for word in container["command"]]
     given = {v["name"]: v["value"] for v in container["env"] if "value" in v}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    loopback = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "NO_PROXY": "*", "PATH": path}
+    (folder / "tmp").mkdir(exist_ok=True)
+    folders = {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp")}
+    loopback = {"HF_ENDPOINT": hub.url, "NO_PROXY": "*", "PATH": path, **folders}
     return subprocess.run(
         command, env={**loopback, **given}, cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
@@ -71,6 +73,17 @@ def test_job_leaves_what_an_offline_service_loads(hub: FakeHub, tmp_path: Path) 
     (pulled,) = catalogue(config).store.all().values()
     assert catalogue(config).files("large-v3").directory == pulled.directory
     assert damaged(pulled.directory, pulled.manifest) == []
+
+
+def test_job_writes_nothing_but_the_models(hub: FakeHub, tmp_path: Path) -> None:
+    serve_config(manifests_of("gpu"), tmp_path)
+
+    ended = run_job(manifests_of("gpu"), hub, tmp_path)
+
+    assert ended.returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"serve.yaml", "data", "tmp"}, "it wants a home"
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["models"]
+    assert not any((tmp_path / "tmp").iterdir())
 
 
 def test_job_that_failed_goes_on_where_it_was(hub: FakeHub, tmp_path: Path) -> None:
