@@ -34,7 +34,16 @@ class Refused(RayscribeError):
 
 
 class JobEndedBadly(RayscribeError):
-    """The job failed, or somebody cancelled it."""
+    """
+    The job failed, or somebody cancelled it.
+
+    Attributes:
+        code: Of the job's error, or how it ended.
+    """
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def exit_code(error: RayscribeError) -> int:

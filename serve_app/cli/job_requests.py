@@ -59,10 +59,18 @@ def submission(
     """
     remote = source.startswith(("http://", "https://", "s3://"))
     if not remote and not Path(source).is_file():
-        raise FileFailed(f"there is no file {source}")
+        raise FileFailed(_no_file(source))
     return Submission(
         source if remote else Path(source), wishes, priority, webhook_url, idempotency_key or str(uuid.uuid4())
     )
+
+
+def _no_file(source: str) -> str:
+    if Path(source).is_dir():
+        return f"{source} is a directory: submit its files one by one, or use `rayscribe transcribe`"
+    if "://" in source:
+        return f"{source} cannot be fetched: the service knows http://, https:// and s3://"
+    return f"there is no file {source}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +160,8 @@ def check_done(job: JobObject) -> None:
     """
     if job["status"] == "done":
         return
-    raise JobEndedBadly(why(job))
+    error = job.get("error")
+    raise JobEndedBadly(why(job), code=error["code"] if isinstance(error, dict) else job["status"])
 
 
 def why(job: JobObject) -> str:

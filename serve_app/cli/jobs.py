@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column, Table
 
 from serve_app.cli import job_requests
+from serve_app.cli.exits import FAILED, Refused
 from serve_app.cli.job_requests import JobEvent, JobObject
 from serve_app.cli.remote import Remote, ServiceClient
 from serve_app.cli.wishes import OutputFormat, Wishes
@@ -76,12 +77,14 @@ def run_watch(remote: Remote, job_id: str, *, as_json: bool) -> None:
 
 def run_cancel(remote: Remote, job_ids: Sequence[str], *, purge: bool, as_json: bool) -> None:
     """
-    Cancel jobs, or delete them.
+    Cancel jobs, or delete them; one that cannot be is told of and stops no other.
 
     Raises:
-        NoService, Refused: As `run_get`.
+        NoService: As `run_get`.
+        typer.Exit: With 1, when one of them could not be.
     """
-    asyncio.run(_cancel(remote, job_ids, purge=purge, as_json=as_json))
+    if not asyncio.run(_cancel(remote, job_ids, purge=purge, as_json=as_json)):
+        raise typer.Exit(FAILED)
 
 
 async def watched(client: ServiceClient, job_id: str, show: Show = lambda _: None) -> JobObject:
@@ -140,18 +143,29 @@ async def _watch(remote: Remote, job_id: str, *, as_json: bool) -> None:
     job_requests.check_done(job)
 
 
-async def _cancel(remote: Remote, job_ids: Sequence[str], *, purge: bool, as_json: bool) -> None:
+async def _cancel(remote: Remote, job_ids: Sequence[str], *, purge: bool, as_json: bool) -> bool:
+    """Whether all of them were."""
+    good = True
     async with ServiceClient(remote) as client:
         for job_id in job_ids:
-            if purge:
-                await job_requests.purge(client, job_id)
-                job: JobObject = {"id": job_id, "status": "purged"}
-            else:
-                job = await job_requests.cancel(client, job_id)
+            try:
+                job = await _cancelled(client, job_id, purge=purge)
+            except Refused as error:
+                typer.echo(f"rayscribe: {job_id}: {error.message}", err=True)
+                good = False
+                continue
             if as_json:
                 _print_json(job)
             else:
                 typer.echo(f"{job['id']} {job['status']}")
+    return good
+
+
+async def _cancelled(client: ServiceClient, job_id: str, *, purge: bool) -> JobObject:
+    if not purge:
+        return await job_requests.cancel(client, job_id)
+    await job_requests.purge(client, job_id)
+    return {"id": job_id, "status": "purged"}
 
 
 def _show_json(event: JobEvent) -> None:

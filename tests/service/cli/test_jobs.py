@@ -169,6 +169,14 @@ def test_cancelled_job_keeps_what_was_done_and_its_watcher_is_told(talk: Talk, h
     assert SENTENCES[0].strip() in talk.rayscribe("jobs", "get", job_id).out
 
 
+def test_job_that_cannot_be_cancelled_stops_no_other(talk: Talk) -> None:
+    job_id, unknown = submitted(talk, "--wait"), str(uuid.uuid4())
+    ended = talk.rayscribe("jobs", "cancel", unknown, job_id)
+
+    assert (ended.code, ended.out) == (1, f"{job_id} done\n")
+    assert ended.err == f"rayscribe: {unknown}: There is no job {unknown}.\n"
+
+
 def test_purged_job_is_gone(talk: Talk) -> None:
     job_id = submitted(talk, "--wait")
     ended = talk.rayscribe("jobs", "cancel", job_id, "--purge", "--json")
@@ -193,3 +201,14 @@ def test_missing_file_is_a_sentence(talk: Talk) -> None:
     ended = talk.rayscribe("submit", talk.folder / "none.wav")
 
     assert (ended.code, ended.err) == (1, f"rayscribe: there is no file {talk.folder / 'none.wav'}\n")
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [(".", "is a directory: submit its files one by one"), ("ftp://example.org/talk.mp3", "cannot be fetched")],
+)
+def test_what_is_no_file_is_told_from_one_that_is_missing(talk: Talk, source: str, says: str) -> None:
+    ended = talk.rayscribe("submit", source)
+
+    assert ended.code == 1
+    assert ended.err.startswith(f"rayscribe: {source} {says}")

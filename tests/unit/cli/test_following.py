@@ -81,13 +81,15 @@ async def test_what_is_no_stream_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("job", "says"),
+    ("job", "says", "code"),
     [
-        ({"id": "j", "status": "failed", "error": {"code": "c", "message": "Not audio."}}, "Not audio"),
-        ({"id": "j", "status": "failed", "error": "Not audio."}, "Not audio"),
-        ({"id": "j", "status": "cancelled", "error": None}, "job j is cancelled"),
+        ({"id": "j", "status": "failed", "error": {"code": "c", "message": "Not audio."}}, "Not audio", "c"),
+        ({"id": "j", "status": "failed", "error": "Not audio."}, "Not audio", "failed"),
+        ({"id": "j", "status": "cancelled", "error": None}, "job j is cancelled", "cancelled"),
     ],
 )
-def test_bad_end_is_told_with_its_reason(job: job_requests.JobObject, says: str) -> None:
-    with pytest.raises(JobEndedBadly, match=says):
+def test_bad_end_is_told_with_its_reason_and_its_code(job: job_requests.JobObject, says: str, code: str) -> None:
+    with pytest.raises(JobEndedBadly, match=says) as ended:
         job_requests.check_done(job)
+
+    assert ended.value.code == code
