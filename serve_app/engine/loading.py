@@ -193,9 +193,8 @@ def _load_error(model_id: str, error: Exception) -> Exception:
     missing = _LIBRARY.search(str(error))
     if missing:
         return ModelLoadFailed(
-            f"{model_id} cannot run on the GPU, because {missing[0]} is not found: pip install nvidia-cublas-cu12"
-            " nvidia-cudnn-cu12 and put their lib folders on LD_LIBRARY_PATH, or set recognizer.device: cpu to run on the"
-            f" CPU. ({error})"
+            f"{model_id} cannot run on the GPU, because {missing[0]} is not found: `rayscribe doctor` says which package has"
+            f" it; or set recognizer.device: cpu to run on the CPU. ({error})"
         )
     return ModelLoadFailed(f"{model_id} cannot be loaded, its files are damaged or of another kind: {error}")
 

@@ -41,7 +41,9 @@ def load(error: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_a_missing_library_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadFailed, match=r"libcublas\.so\.12 is not found: pip install .* or set .*device: cpu"):
+    with pytest.raises(
+        ModelLoadFailed, match=r"libcublas\.so\.12 is not found: `rayscribe doctor` .* or set .*device: cpu"
+    ):
         load("Library libcublas.so.12 is not found or cannot be loaded", monkeypatch, tmp_path)
 
 
