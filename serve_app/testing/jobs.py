@@ -1,18 +1,17 @@
-"""A job store in memory."""
+"""A job store in memory: its verbs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from serve_app.errors import DeliveryNotFound, Superseded
+from serve_app.errors import DeliveryNotFound
 from serve_app.jobs import cursors, leadership, machine, outbox
 from serve_app.jobs.job import (
     Announcement,
     Claim,
     Delivery,
-    DeliveryStatus,
     Event,
     Job,
     JobError,
@@ -20,7 +19,6 @@ from serve_app.jobs.job import (
     JobQuery,
     Lease,
     NewJob,
-    News,
     Owner,
     Priority,
     QueueStats,
@@ -30,50 +28,14 @@ from serve_app.jobs.job import (
     WaitingFor,
 )
 from serve_app.jobs.leadership import Leadership
-from serve_app.jobs.machine import Change, Record
-from serve_app.jobs.protocols import Clock
 from serve_app.jobs.store import JobStore
+from serve_app.testing.kept_jobs import Kept, KeptJobs
 from serve_app.transcript.protocols import StoredMedia
 from serve_app.transcript.types import ChunkTranscribed
 
 
-@dataclass
-class _Kept:
-    """A job with all that belongs to it."""
-
-    record: Record
-    chunks: dict[tuple[int, int], ChunkTranscribed] = field(default_factory=dict)  # by channel and index
-    events: list[Event] = field(default_factory=list)
-    deliveries: dict[str, Delivery] = field(default_factory=dict)
-
-    @property
-    def job(self) -> Job:
-        return self.record.job
-
-    def apply(self, change: Change) -> None:
-        self.record = change.record
-        self.events.extend(change.events)
-        if change.chunk:
-            self.chunks[change.chunk.channel, change.chunk.index] = change.chunk
-        if change.delivery:
-            self.deliveries[change.delivery.delivery_id] = change.delivery
-
-    def ordered_chunks(self) -> tuple[ChunkTranscribed, ...]:
-        return tuple(sorted(self.chunks.values(), key=lambda c: (c.start, c.channel, c.index)))
-
-
-class InMemoryJobStore(JobStore):
+class InMemoryJobStore(KeptJobs, JobStore):
     """Keeps jobs as long as the process lives. No verb awaits anything, so each is one transaction."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._jobs: dict[str, _Kept] = {}
-        self._submits = 0
-        self._leadership = Leadership()
-        self._served: dict[tuple[Priority, str], int] = {}  # the last turn, by owner
-        self._addresses: dict[tuple[str, str], datetime] = {}  # (owner, URL) → when it was first given
-        self._announced: dict[str, News] = {}  # the last, by model
-        self._announcements: dict[str, Delivery] = {}
 
     async def take_over(self, cluster: str = "", *, after: int | None = None) -> int:
         if after is not None:
@@ -106,7 +68,7 @@ class InMemoryJobStore(JobStore):
             return Submitted(self._placed(known.record), created=False)
         self._submits += 1
         change = machine.submitted(new, number=self._submits, turn=self._next_turn(new), now=self._clock())
-        kept = self._jobs[new.job_id] = _Kept(change.record)
+        kept = self._jobs[new.job_id] = Kept(change.record)
         kept.apply(change)
         if new.tells_of_models and new.webhook_url:
             self._remember_address(new.owner, new.webhook_url)
@@ -138,18 +100,10 @@ class InMemoryJobStore(JobStore):
 
     async def claim(self, epoch: int, *, lease_s: float, only: Priority | None = None) -> Claim | None:
         self._check_epoch(epoch)
-        now = self._clock()
-        due = [
-            kept
-            for kept in self._jobs.values()
-            if kept.job.status is Status.QUEUED
-            and only in (None, kept.job.priority)
-            and (kept.record.not_before or now) <= now
-        ]
-        if not due:
+        kept = self._next_due(only)
+        if kept is None:
             return None
-        kept = min(due, key=lambda k: _place(k.record))
-        kept.record = machine.claimed(kept.record, lease_s=lease_s, now=now)
+        kept.record = machine.claimed(kept.record, lease_s=lease_s, now=self._clock())
         lane = (kept.job.priority, kept.job.owner)
         self._served[lane] = max(kept.record.turn, self._served.get(lane, 0))
         return machine.claim_of(kept.record, kept.ordered_chunks())
@@ -293,77 +247,3 @@ class InMemoryJobStore(JobStore):
 
     async def close(self) -> None:
         """There is nothing to close."""
-
-    def _known(self, new: NewJob) -> _Kept | None:
-        if new.job_id in self._jobs:
-            return self._jobs[new.job_id]
-        if new.idempotency is None:
-            return None
-        return next((kept for kept in self._jobs.values() if _same_key(kept.record, new)), None)
-
-    def _next_turn(self, new: NewJob) -> int:
-        lane = (new.priority, new.owner)
-        queued = (
-            kept.record.turn
-            for kept in self._jobs.values()
-            if kept.job.status is Status.QUEUED and (kept.job.priority, kept.job.owner) == lane
-        )
-        served = max((turn for (priority, _), turn in self._served.items() if priority is new.priority), default=0)
-        return machine.next_turn(served=served, owners_last=max(self._served.get(lane, 0), *queued, 0))
-
-    def _placed(self, record: Record) -> Job:
-        """The job with its place in the queue."""
-        if record.job.status is not Status.QUEUED:
-            return record.job
-        queued = (kept.record for kept in self._jobs.values() if kept.job.status is Status.QUEUED)
-        return replace(record.job, queue_position=sum(_place(other) <= _place(record) for other in queued))
-
-    def _visible(self, job_id: str, owner: Owner) -> _Kept:
-        kept = self._jobs.get(job_id)
-        machine.check_visible(kept.record if kept else None, job_id, owner)
-        return self._jobs[job_id]
-
-    def _leased(self, lease: Lease) -> _Kept:
-        kept = self._jobs.get(lease.job_id)
-        machine.check_lease(kept.record if kept else None, lease, self._clock())
-        return self._jobs[lease.job_id]
-
-    def _check_epoch(self, epoch: int) -> None:
-        if epoch != self._leadership.epoch:
-            raise Superseded("Another Coordinator has taken over.")
-
-    def _ended(self, kept: timedelta) -> list[str]:
-        until = self._clock() - kept
-        ended = ((k.job.completed_at, job_id) for job_id, k in self._jobs.items() if k.job.completed_at)
-        return [job_id for completed_at, job_id in sorted(ended) if completed_at <= until]
-
-    def _pending(self) -> Iterator[Delivery]:
-        for deliveries in (self._announcements, *(kept.deliveries for kept in self._jobs.values())):
-            for delivery in list(deliveries.values()):
-                if delivery.status is DeliveryStatus.PENDING:
-                    yield delivery
-
-    def _keep(self, delivery: Delivery) -> None:
-        self._deliveries_beside(delivery)[delivery.delivery_id] = delivery
-
-    def _deliveries_beside(self, delivery: Delivery) -> dict[str, Delivery]:
-        """Those of the same job, or of announcements."""
-        if delivery.job_id is None:
-            return self._announcements
-        kept = self._jobs.get(delivery.job_id)
-        return kept.deliveries if kept else {}
-
-    def _remember_address(self, owner: str, url: str) -> None:
-        self._addresses.setdefault((owner, url), self._clock())
-        for key in [key for key in self._addresses if key[0] == owner][: -outbox.MOST_ADDRESSES]:
-            del self._addresses[key]
-
-
-def _place(record: Record) -> tuple[int, int, int]:
-    """In the queue; lower comes first."""
-    return record.job.priority.rank, record.turn, record.number
-
-
-def _same_key(record: Record, new: NewJob) -> bool:
-    known = record.idempotency
-    return bool(known and new.idempotency and known.key == new.idempotency.key and record.job.owner == new.owner)
