@@ -115,8 +115,14 @@ def _application(tree: Mapping[str, Any]) -> Mapping[str, Any]:
 def _only(tree: Mapping[str, Any], known: Iterable[str], above: str) -> None:
     for key in tree:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            raise ConfigError(f"{above}{key} is not known" + (f"; did you mean {near[0]}?" if near else ""))
+            raise ConfigError(f"{above}{key} is not known{_hint(str(key), known)}")
+
+
+def _hint(key: str, known: Iterable[str]) -> str:
+    if key in Settings.model_fields:
+        return "; as a setting it belongs below `args:` of the application, as in configs/local.yaml"
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _mapping(value: Any, what: str) -> Mapping[str, Any]:

@@ -44,9 +44,9 @@ def environment(given: Mapping[str, str] | None = None) -> Mapping[str, str]:
     return os.environ if given is None else given
 
 
-def overrides(env: Mapping[str, str]) -> dict[str, Any]:
+def overrides(env: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
     """
-    The settings that the environment holds, by path.
+    The settings that the environment holds: by path, the variable and its value.
 
     Raises:
         ConfigError: A name with the prefix is unknown, a value is not JSON where it must be, or two names of one setting differ.
@@ -60,7 +60,7 @@ def overrides(env: Mapping[str, str]) -> dict[str, Any]:
         other = found.setdefault(path, (name, value))
         if other[1] != value:
             raise ConfigError(f"{other[0]} and {name} both set {path}, to different values: remove one")
-    return {path: _normalised(path, value) for path, (_, value) in found.items()}
+    return {path: (name, _normalised(known[path], name, value)) for path, (name, value) in found.items()}
 
 
 def _path_of(name: str, known: Mapping[str, SettingInfo]) -> str | None:
@@ -71,7 +71,8 @@ def _path_of(name: str, known: Mapping[str, SettingInfo]) -> str | None:
     path = name.removeprefix(PREFIX).lower().replace(NESTING, ".")
     if path in known:
         return path
-    if _SERVICE_LINK.search(name) or name in CLIENT or name in _secrets(known):
+    linked = NESTING not in name and _SERVICE_LINK.search(name)
+    if linked or name in CLIENT or name in _secrets(known):
         return None
     names = [info.variable for info in known.values()]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0)
@@ -83,31 +84,29 @@ def _secrets(known: Mapping[str, SettingInfo]) -> set[Any]:
     return {info.default for path, info in known.items() if path.endswith("_env")}
 
 
-def _normalised(path: str, value: str) -> Any:
-    if path == "log_level":
-        level = value.split(",")[0].upper()
-        return {"WARN": "WARNING"}.get(level, level)
-    if path == "recognizer.compute_type" and value == "default":
+def _normalised(info: SettingInfo, name: str, value: str) -> Any:
+    if info.path == "log_level":
+        return _level(value)
+    if info.path == "recognizer.compute_type" and value == "default":
         return "auto"  # the word of a replaced system
-    if path.startswith("placement.") or path in {
-        "models",
-        "aliases",
-        "preload",
-        "decoding.temperatures",
-        "outbound.allow",
-        "media.readable",
-        "hub.allow",
-        "http.cors_origins",
-    }:
-        return _json(path, value)
+    if isinstance(info.default, (list, dict)):
+        return _json(info, name, value)
     return value
 
 
-def _json(path: str, value: str) -> Any:
+def _level(value: str) -> str:
+    """Of what Rust's logging takes: `info`, or directives such as `tower_http=debug,info`."""
+    directives = value.split(",")
+    level = next((one for one in directives if "=" not in one), directives[0]).rpartition("=")[2].strip().upper()
+    return {"WARN": "WARNING"}.get(level, level)
+
+
+def _json(info: SettingInfo, name: str, value: str) -> Any:
     try:
         return json.loads(value)
     except ValueError as error:
-        raise ConfigError(f"{path} from the environment must be JSON: {error}") from error
+        example = '["a", "b"]' if isinstance(info.default, list) else '{"a": "b"}'
+        raise ConfigError(f"{name} ({info.path}) must be JSON, such as {example}: {error}") from error
 
 
 def model_path(env: Mapping[str, str]) -> Path | None:

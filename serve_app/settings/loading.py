@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,13 @@ from serve_app.settings.paths import settings_paths
 from serve_app.settings.tree import TINY_EN, Settings
 from serve_app.settings.well_known import entries
 
+# What pydantic says in words of Python, by type of the error.
+IN_YAML = {
+    "model_type": "must be a mapping of names to values",
+    "dict_type": "must be a mapping of names to values",
+    "tuple_type": "must be a list",
+}
+
 
 def load_settings(args: Mapping[str, Any], env: Mapping[str, str] | None = None) -> Settings:
     """
@@ -25,7 +32,7 @@ def load_settings(args: Mapping[str, Any], env: Mapping[str, str] | None = None)
     """
     tree = _copy(args)
     overriding = overrides(environment(env))
-    for path, value in overriding.items():
+    for path, (_, value) in overriding.items():
         _put(tree, path.split("."), value)
     if (directory := model_path(environment(env))) is not None:
         _put_default_model(tree, directory)
@@ -33,18 +40,27 @@ def load_settings(args: Mapping[str, Any], env: Mapping[str, str] | None = None)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentence(e["loc"], e["msg"], overriding) for e in error.errors())) from error
+        variables = {path: name for path, (name, _) in overriding.items()}
+        mistakes = (_sentence(e["loc"], e["type"], e["msg"], variables) for e in error.errors())
+        raise ConfigError("; ".join(mistakes)) from error
 
 
-def _sentence(location: tuple[int | str, ...], message: str, overriding: Collection[str]) -> str:
+def _sentence(location: tuple[int | str, ...], kind: str, said: str, variables: Mapping[str, str]) -> str:
     path = ".".join(map(str, location))
-    if message == "Extra inputs are not permitted":
-        sections = {known.rpartition(".")[0] for known in settings_paths()} - {""}
-        near = difflib.get_close_matches(path, [*settings_paths(), *sections], n=1)
-        hint = f"; the nearest is {near[0]}" if near else ""
-        return f"{path} is not a setting{hint}"
-    where = f"{path} from the environment" if path in overriding else path
+    if kind == "extra_forbidden":
+        return _unknown(path)
+    message = IN_YAML.get(kind, said)
+    where = f"{variables[path]} ({path})" if path in variables else path
     return f"{where}: {message}" if path else message.removeprefix("Value error, ")
+
+
+def _unknown(path: str) -> str:
+    if path in settings_paths():  # as one key, with points in it
+        section, _, name = path.rpartition(".")
+        return f"{path} must be nested: write `{name}` below `{section}:`"
+    sections = {known.rpartition(".")[0] for known in settings_paths()} - {""}
+    near = difflib.get_close_matches(path, [*settings_paths(), *sections], n=1)
+    return f"{path} is not a setting" + (f"; the nearest is {near[0]}" if near else "")
 
 
 def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,7 +78,9 @@ def _put_well_known(tree: dict[str, Any]) -> None:
     """Whoever names a model that everyone knows need not say where it is."""
     models, preload = tree.get("models", {"tiny.en": TINY_EN.model_dump()}), tree.get("preload") or ()
     named = [tree.get("default_model"), *(preload if isinstance(preload, (list, tuple)) else ())]
-    taken = [*models, *(tree.get("aliases") or ())] if isinstance(models, dict) else named  # if not, validation says so
+    aliases = tree.get("aliases")
+    # What is no mapping, validation refuses.
+    taken = [*models, *(aliases if isinstance(aliases, Mapping) else ())] if isinstance(models, dict) else named
     if found := entries(name for name in named if name not in taken):
         tree["models"] = {**models, **found}
 

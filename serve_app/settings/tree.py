@@ -307,7 +307,11 @@ class Settings(Section):
             for model_id in ids:
                 if model_id not in self.models:
                     known = ", ".join(sorted(self.models))
-                    raise ValueError(f"{field} names {model_id!r}, which is not in models ({known})")
+                    well_known = "" if field == "aliases" else ", a name that everyone knows (large-v3) or a repository"
+                    raise ValueError(
+                        f"{field} names {model_id!r}, which is not in models ({known}):"
+                        f" add it there, or name one of these{well_known}"
+                    )
         if clash := self.models.keys() & self.aliases.keys():
             raise ValueError(f"{', '.join(sorted(clash))} is both a model id and an alias")
         return self

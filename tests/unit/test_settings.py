@@ -47,7 +47,15 @@ def test_file_wins_over_the_default() -> None:
         ({}, {"PORT": "1", "RAYSCRIBE_HTTP__PORT": "2"}, "PORT and RAYSCRIBE_HTTP__PORT both set http.port"),
         ({"default_model": "x"}, {}, "default_model names 'x', which is not in models (tiny.en)"),
         ({"aliases": {"tiny.en": ""}}, {}, "tiny.en is both a model id and an alias"),
-        ({}, {"RAYSCRIBE_PRELOAD": "tiny.en"}, "preload from the environment must be JSON"),
+        ({"default_model": "x"}, {}, "add it there, or name one of these, a name that everyone knows (large-v3)"),
+        ({"aliases": {"a": "large-v3"}}, {}, "which is not in models (tiny.en): add it there, or name one of these"),
+        ({}, {"RAYSCRIBE_HTP__PORT": "1"}, "RAYSCRIBE_HTP__PORT is not a setting; the nearest is RAYSCRIBE_HTTP__PORT"),
+        ({}, {"RAYSCRIBE_PRELOAD": "tiny.en"}, 'RAYSCRIBE_PRELOAD (preload) must be JSON, such as ["a", "b"]'),
+        ({}, {"RAYSCRIBE_ALIASES": "a"}, 'RAYSCRIBE_ALIASES (aliases) must be JSON, such as {"a": "b"}'),
+        ({"http.port": 1}, {}, "http.port must be nested: write `port` below `http:`"),
+        ({"recognizer": 3}, {}, "recognizer: must be a mapping of names to values"),
+        ({"aliases": 3}, {}, "aliases: must be a mapping of names to values"),
+        ({"preload": "tiny.en"}, {}, "preload: must be a list"),
         ({"models": {"m": {"source": "/models/ggml-large-v3.bin"}}, "default_model": "m"}, {}, "is a GGML file"),
         (
             {
@@ -61,7 +69,7 @@ def test_file_wins_over_the_default() -> None:
         ),
         ({"recognizer": {"min_replicas": 3}}, {}, "min_replicas (3) is more than max_replicas (1)"),
         ({"http": {"port": 0}}, {}, "http.port: Input should be greater than or equal to 1"),
-        ({}, {"PORT": "http"}, "http.port from the environment: Input should be a valid integer"),
+        ({}, {"PORT": "http"}, "PORT (http.port): Input should be a valid integer"),
     ],
 )
 def test_mistake_is_named_with_its_remedy(args: dict[str, Any], env: dict[str, str], says: str) -> None:
@@ -92,8 +100,9 @@ def test_each_setting_is_described() -> None:
     assert [info.path for info in settings_paths().values() if not info.description] == []
 
 
-def test_log_level_of_the_replaced_system_is_understood() -> None:
-    assert load_settings({}, {"RUST_LOG": "warn,tower=debug"}).log_level == "WARNING"
+@pytest.mark.parametrize("value", ["warn", "warn,tower=debug", "tower=debug,warn", "tower=warn,hyper=debug"])
+def test_log_level_of_the_replaced_system_is_understood(value: str) -> None:
+    assert load_settings({}, {"RUST_LOG": value}).log_level == "WARNING"
 
 
 def test_compute_type_that_the_replaced_server_calls_default_is_auto() -> None:

@@ -59,6 +59,8 @@ def test_shipped_config_is_valid(path: Path) -> None:
             "http_options.prt is not known; did you mean port?",
         ),
         ({"applications": [{**APPLICATION, "args": {"htp": 1}}]}, "htp is not a setting"),
+        ({"default_model": "tiny.en"}, "default_model is not known; as a setting it belongs below `args:`"),
+        ({"applications": [{**APPLICATION, "offline": True}]}, "offline is not known; as a setting it belongs below"),
         ("a: [", "is not YAML"),
         ("just words", "must be a mapping"),
     ],
