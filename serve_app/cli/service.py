@@ -71,9 +71,37 @@ def check_port(host: str, port: int) -> None:
             ) from error
 
 
+def start_ray() -> None:
+    """
+    Start a Ray of our own.
+
+    Raises:
+        DeployFailed: It did not come up.
+    """
+    try:
+        ray.init(
+            address="local",
+            namespace="serve",
+            include_dashboard=False,
+            configure_logging=True,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+        )
+    except Exception as error:  # Ray has no narrower one for what it gave too little time
+        raise DeployFailed(
+            f"Ray did not start: {error} It takes longer on a busy machine: try again."
+            " If it fails again, /tmp/ray/session_latest/logs says more"
+        ) from error
+
+
 @contextlib.contextmanager
 def local_ray(config: ConfigFile) -> Iterator[None]:
-    """A Ray of our own, for as long as the block runs."""
+    """
+    A Ray of our own, for as long as the block runs.
+
+    Raises:
+        DeployFailed: As `start_ray`.
+    """
     limits = config.settings.limits
     export(
         PROCESSES
@@ -85,14 +113,7 @@ def local_ray(config: ConfigFile) -> Iterator[None]:
     )
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     ray._private.services.start_api_server = _start_no_dashboard
-    ray.init(
-        address="local",
-        namespace="serve",
-        include_dashboard=False,
-        configure_logging=True,
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
-    )
+    start_ray()
     if config.settings.log_format == "json":
         print_as_json()
     try:
