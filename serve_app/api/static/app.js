@@ -201,9 +201,10 @@ function key() {
 }
 
 function showProblem(error) {
-  $("problem-text").textContent = error.message;
+  const asked = error.status === 401 && key() === ""; // nothing went wrong yet
+  $("problem-text").textContent = asked ? "This service asks for an API key: enter yours above." : error.message;
   const retry = error.retryAfterS ? `Worth trying again in ${error.retryAfterS} s.` : "";
-  const id = error.requestId ? `Request ${error.requestId}` : "";
+  const id = error.requestId && !asked ? `Request ${error.requestId}` : "";
   $("problem-detail").textContent = [retry, id].filter(Boolean).join(" ");
   $("problem").hidden = false;
   if (error.status === 401) {
