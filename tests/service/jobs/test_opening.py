@@ -151,7 +151,7 @@ class TestMigrations:
         assert job.status is Status.QUEUED
 
     async def test_many_that_start_at_once_migrate_once(self, where: str | Path, clock: FakeClock) -> None:
-        stores = await asyncio.gather(*(open_store(where, clock.utc) for _ in range(4)))
+        stores = await asyncio.gather(*(open_store(where, clock.utc, busy_timeout_s=60) for _ in range(4)))
         for store in stores:
             await store.close()
 
