@@ -66,7 +66,7 @@ class Pipeline(Transcriber):
             async with aclosing(self._recognized(hearing, options, known)) as results:
                 async for chunk, recognized in results:
                     summary.add(chunk, recognized)
-                    yield _event(chunk, recognized, hearing.declared_s)
+                    yield _event(chunk, recognized, hearing.declared_s, knows_speech=options.speech.vad_filter)
         yield summary.finish(hearing.end, hearing.channels)
 
     def _recognized(
@@ -104,14 +104,16 @@ class Pipeline(Transcriber):
             self._runs -= 1
 
 
-def _event(chunk: Chunk, recognized: RecognizedChunk, declared_s: float | None) -> ChunkTranscribed:
+def _event(
+    chunk: Chunk, recognized: RecognizedChunk, declared_s: float | None, *, knows_speech: bool
+) -> ChunkTranscribed:
     return ChunkTranscribed(
         index=chunk.index,
         channel=chunk.channel,
         start=chunk.start,
         end=chunk.end,
         text=recognized.text,
-        segments=stitch(chunk, recognized),
+        segments=stitch(chunk, recognized, knows_speech=knows_speech),
         recognized=recognized,
         declared_s=declared_s,
     )

@@ -18,11 +18,14 @@ ABBREVIATION = re.compile(r"(mr|mrs|ms|dr|st|prof|jr|vs|fig|gen|col|capt|lt|rev|
 CLAUSE_ENDS = tuple(",;:，；：、—")
 
 
-def stitch(chunk: Chunk, recognized: RecognizedChunk) -> tuple[Segment, ...]:
+def stitch(chunk: Chunk, recognized: RecognizedChunk, *, knows_speech: bool = True) -> tuple[Segment, ...]:
     """
     Segments whose texts, joined, are the chunk's text.
 
     Without word times there is one, from the first speech in the chunk to the last.
+
+    Args:
+        knows_speech: The chunk's spans were detected; else they say nothing of where somebody begins and ends.
     """
     if not recognized.text.strip():
         return ()
@@ -30,10 +33,11 @@ def stitch(chunk: Chunk, recognized: RecognizedChunk) -> tuple[Segment, ...]:
     if not words or "".join(word.text for word in words) != recognized.text:
         return (_whole(chunk, recognized, words),)
     groups = [group for sentence in _sentences(words) for group in _divided(sentence)]
+    spans = chunk.spans if knows_speech else ()
     ends = [0.0] + [group[-1].end for group in groups]
     starts = [group[0].start for group in groups[1:]] + [math.inf]
     return tuple(
-        _segment(chunk, recognized, group, _edges(group, Span(end, start), chunk.spans))
+        _segment(chunk, recognized, group, _edges(group, Span(end, start), spans))
         for group, end, start in zip(groups, ends, starts, strict=False)
     )
 

@@ -29,6 +29,7 @@ from serve_app.transcript.types import (
     TranscriptionFinished,
     TranscriptionOptions,
     WarningCode,
+    Word,
 )
 from tests.recordings import DATA
 from tests.service.pipeline.decoding import HOSTILE, decode, stored
@@ -61,6 +62,13 @@ class Controlled(FakeRecognizer):
             raise
         finally:
             self.working -= 1
+
+
+class Greeting(FakeRecognizer):
+    """Hears one word, a third of a second after the beginning of a chunk."""
+
+    async def recognize(self, request: ChunkRequest) -> RecognizedChunk:
+        return replace(await super().recognize(request), text=" Hello.", words=(Word(0.3, 0.6, " Hello.", 0.9),))
 
 
 def endless(_: ChunkRequest) -> asyncio.Future[None]:
@@ -144,6 +152,15 @@ async def test_without_the_filter_silence_is_recognised_too(decoders: DecoderPoo
     await transcribe(Pipeline(recognizer, decoders), wav(silence(40)), options)
 
     assert sum(len(request.samples) for request in recognizer.requests) == 40 * SAMPLE_RATE_HZ
+
+
+async def test_without_the_filter_segments_have_the_times_of_their_words_and_not_of_the_file(
+    decoders: DecoderPool,
+) -> None:
+    options = replace(ENGLISH, speech=SpeechOptions(vad_filter=False))
+    (chunk,), _ = await transcribe(Pipeline(Greeting(), decoders), wav(silence(1)), options)
+
+    assert [(segment.start, segment.end) for segment in chunk.segments] == [(0.3, 0.6)]
 
 
 async def test_no_more_chunks_are_in_flight_than_allowed(decoders: DecoderPool, parts: InlineMedia) -> None:
