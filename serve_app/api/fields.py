@@ -13,7 +13,10 @@ from serve_app.transcript.languages import language_code
 def _known_language(name: str) -> str:
     code = language_code(name)
     if code is None:
-        raise ValueError(f"{name[:40]!r} is no language that Whisper knows; send an ISO 639-1 code, such as `en`")
+        raise ValueError(
+            f"{name[:40]!r} is no language that Whisper knows; send an ISO 639-1 code, such as `en`, or leave it out to have"
+            " it detected"
+        )
     return code
 
 

@@ -66,7 +66,7 @@ CODES = {
 }
 # Where Starlette says no more than the status does.
 SENTENCES = {
-    404: "There is no such path; /openapi.json lists those that there are.",
+    404: "There is no such path; /openapi.json lists those that there are. The base URL of OpenAI's SDKs ends in /v1 here, too.",
     405: "This path takes another method; the header `Allow` names it.",
 }
 LONGEST_RETRY_AFTER_S = 120  # the Python SDK gives up above it, and Node's sleeps as told

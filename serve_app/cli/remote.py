@@ -218,7 +218,7 @@ def _checked(url: str) -> str:
         raise NoService(f"{url} is no URL: {error}") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise NoService(f"{url} is no URL of a service: it must begin with http:// or https://")
-    return url.rstrip("/")
+    return url.rstrip("/").removesuffix("/v1")  # as OpenAI's SDKs are told where the service is
 
 
 def _authorization(api_key: str) -> dict[str, str]:

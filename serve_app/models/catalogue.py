@@ -56,11 +56,11 @@ class Catalogue(Mapping[str, ModelSettings]):
         As `resolve`.
 
         Raises:
-            ModelNotFound: Nothing is called so; lists what is.
+            ModelNotFound: Nothing is called so; lists all names that there are.
         """
         model_id = self.resolve(name)
         if model_id is None:
-            known = ", ".join(sorted(self))
+            known = ", ".join(sorted({*self, *self.settings.aliases}))
             raise ModelNotFound(f"The model {name[:100]!r} does not exist. This service has: {known}.", param="model")
         return model_id
 

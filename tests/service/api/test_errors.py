@@ -226,12 +226,20 @@ async def test_surprise_is_a_500_that_tells_and_logs_no_secret(caplog: pytest.Lo
     assert "RuntimeError" in caplog.text
 
 
+async def test_who_asks_for_detection_by_name_is_told_how(http: httpx.AsyncClient) -> None:
+    response = await http.post(TRANSCRIPTIONS, files=FILES, data={"model": "whisper-1", "language": "auto"})
+
+    assert "'auto' is no language" in error_of(response)["message"]
+    assert "leave it out to have it detected" in error_of(response)["message"]
+
+
 async def test_unknown_path_and_method_use_the_envelope(http: httpx.AsyncClient) -> None:
     missing, wrong = await http.get("/v2"), await http.get(TRANSCRIPTIONS)
 
     assert (missing.status_code, error_of(missing)["code"]) == (404, "not_found")
     assert (wrong.status_code, error_of(wrong)["code"]) == (405, "method_not_allowed")
     assert "/openapi.json" in error_of(missing)["message"]
+    assert "base URL of OpenAI's SDKs ends in /v1" in error_of(missing)["message"]
     assert "Allow" in error_of(wrong)["message"]
     assert wrong.headers["allow"] == "POST"
 

@@ -154,7 +154,7 @@ def test_pull_of_what_the_service_needs_says_so_where_that_is_nothing() -> None:
     [
         (["pull", "evil/model"], "not among the repositories that hub.allow names"),
         (["pull", "tiny.en"], "needs no pull"),
-        (["export", "none", "x.tar"], "The model 'none' does not exist. This service has: tiny.en."),
+        (["export", "none", "x.tar"], "The model 'none' does not exist. This service has: tiny.en, whisper-1."),
         (["import", "x.tar"], "No such file"),
         (["rm", "tiny.en"], "only who put it there may delete it"),
         (["rm", "Systran/none"], "was not pulled"),

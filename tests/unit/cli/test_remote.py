@@ -107,6 +107,11 @@ async def test_unknown_path_asks_whether_it_is_the_right_service() -> None:
             await client.send("GET", "/jobs")
 
 
+@pytest.mark.parametrize("url", ["http://service/v1", "http://service/v1/", "http://service/"])
+def test_base_url_of_an_sdk_names_the_service_as_well(url: str) -> None:
+    assert ServiceClient(Remote(url)).url == "http://service"
+
+
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://", "http://[::1"])
 def test_url_that_is_none_is_said(url: str) -> None:
     with pytest.raises(NoService, match="URL"):

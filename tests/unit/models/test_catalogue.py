@@ -75,7 +75,7 @@ def test_alias_and_unknown_name(tmp_path: Path) -> None:
     models = catalogue(tmp_path)
 
     assert models.find("whisper-1") == "tiny.en"
-    with pytest.raises(ModelNotFound, match=r"'gpt-4o' does not exist\. This service has: tiny\.en"):
+    with pytest.raises(ModelNotFound, match=r"'gpt-4o' does not exist\. This service has: tiny\.en, whisper-1\."):
         models.find("gpt-4o")
 
 
