@@ -96,6 +96,18 @@ async def test_coordinator_dispatches_from_its_start_to_its_close() -> None:
     assert (await house.job(job_id)).status is Status.QUEUED
 
 
+async def test_coordinator_that_was_closed_says_so_and_counts_as_healthy_to_the_end() -> None:
+    subject = coordinator(House())
+    subject.start()
+    await settled()
+    await subject.close(for_good=True)
+
+    with pytest.raises(CoordinatorUnavailable, match="The service ends"):
+        _ = subject.jobs
+    subject.check()
+    await subject.close()
+
+
 async def test_jobs_are_away_until_the_store_is_open() -> None:
     opened = asyncio.Event()
     house = House()
