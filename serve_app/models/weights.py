@@ -12,6 +12,7 @@ from serve_app.models.manifest import check_name
 from serve_app.models.pull import Tell, is_allowed, pull
 from serve_app.models.sources import is_on_hub
 from serve_app.models.store import Pulled
+from serve_app.settings import WELL_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,12 @@ def check_pull(catalogue: Catalogue, name: str) -> Origin:
                 f"{name} comes from {model.source} and not from a hub: it needs no pull.", param="model"
             )
         return Origin(model.source, model.revision)
+    if name in WELL_KNOWN:
+        raise InvalidRequest(
+            f"{name} is no model of the settings: make it the default_model, or pull {WELL_KNOWN[name]['source']}"
+            " and call it so.",
+            param="model",
+        )
     check_name(name)
     patterns = catalogue.settings.hub.allow
     if name.count("/") != 1 or not is_allowed(name, patterns):

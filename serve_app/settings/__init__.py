@@ -45,6 +45,7 @@ from serve_app.settings.tree import (
     SpeechSettings,
     WebhookSettings,
 )
+from serve_app.settings.well_known import WELL_KNOWN
 
 __all__ = [
     "ADMIN",
@@ -52,6 +53,7 @@ __all__ = [
     "LIVE",
     "MAX_STREAMS",
     "TINY_EN",
+    "WELL_KNOWN",
     "ApiKey",
     "AuthSettings",
     "ComputeType",

@@ -153,6 +153,7 @@ def test_pull_of_what_the_service_needs_says_so_where_that_is_nothing() -> None:
     ("arguments", "says"),
     [
         (["pull", "evil/model"], "not among the repositories that hub.allow names"),
+        (["pull", "large-v3"], "make it the default_model, or pull Systran/faster-whisper-large-v3"),
         (["pull", "tiny.en"], "needs no pull"),
         (["export", "none", "x.tar"], "The model 'none' does not exist. This service has: tiny.en, whisper-1."),
         (["import", "x.tar"], "No such file"),
