@@ -29,12 +29,15 @@ BLOCK_FRAMES = 4096  # at 16 kHz; the resampler gathers the codec's small frames
 MAX_CHANNELS = 64
 MAX_ERRORS_IN_A_ROW = 200  # a damaged file is read on; one that never recovers is not
 
+EMPTY = "The file is empty. If a program reads it twice, it must open it again, or go back to its beginning."
 NOT_AUDIO = (
     "This is not an audio or video file, or it is too damaged to be read."
     " Raw samples (PCM, mu-law, G.722) need a header: wrap them into WAV,"
     " as `ffmpeg -f s16le -ar 16000 -ac 1 -i in.raw out.wav` does."
 )
-REFUSED = "This kind of file is not accepted; playlists and scripts that name other files never are."
+REFUSED = (
+    "This kind of file is not accepted: send audio or video. Playlists and scripts that name other files never are."
+)
 
 
 def audio_decoders() -> str:
@@ -77,6 +80,8 @@ class Soundtrack:
     """
 
     def __init__(self, fd: int, decoders: str) -> None:
+        if os.lseek(fd, 0, os.SEEK_END) == 0:
+            raise InvalidAudio(EMPTY)
         os.lseek(fd, 0, os.SEEK_SET)
         self._container = _open(FileBytes(fd), decoders)
         self._stream = self._find_stream()

@@ -44,6 +44,11 @@ async def test_what_is_not_audio_is_refused_with_a_sentence(decoders: DecoderPoo
     assert refused.value.message.endswith(".")
 
 
+async def test_empty_file_is_called_empty(decoders: DecoderPool) -> None:
+    with pytest.raises(InvalidAudio, match=r"^The file is empty\. If a program reads it twice"):
+        await decode(decoders, inline(b""))
+
+
 async def test_samples_without_a_header_are_told_how_to_get_one(decoders: DecoderPool) -> None:
     samples = (np.arange(SAMPLE_RATE_HZ) * 7919 % 4001).astype(np.int16)
     with pytest.raises(InvalidAudio, match=r"wrap them into WAV, as `ffmpeg -f s16le .* does"):
