@@ -40,6 +40,18 @@ class ConfigFile:
     user_configs: Mapping[str, Mapping[str, Any]]  # by deployment
 
 
+class _EachNameOnce(yaml.SafeLoader):
+    """Of two values with one name the first would be lost without a word, as when a block is pasted into the file."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for name in (name for name, _ in node.value if isinstance(name, yaml.ScalarNode)):
+            if name.value in seen:
+                raise ConfigError(f"{name.value} stands there twice, again in line {name.start_mark.line + 1}")
+            seen.add(name.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_config(path: Path) -> ConfigFile:
     """
     Read and check a config file, and apply the environment.
@@ -48,7 +60,7 @@ def read_config(path: Path) -> ConfigFile:
         ConfigError: The file cannot be read, or something in it is wrong; names the file and the key.
     """
     try:
-        tree = _mapping(yaml.safe_load(path.read_text(encoding="utf-8")), "the file")
+        tree = _mapping(yaml.load(path.read_text(encoding="utf-8"), _EachNameOnce), "the file")
         return _checked(tree)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error

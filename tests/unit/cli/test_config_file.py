@@ -61,6 +61,10 @@ def test_shipped_config_is_valid(path: Path) -> None:
         ({"applications": [{**APPLICATION, "args": {"htp": 1}}]}, "htp is not a setting"),
         ({"default_model": "tiny.en"}, "default_model is not known; as a setting it belongs below `args:`"),
         ({"applications": [{**APPLICATION, "offline": True}]}, "offline is not known; as a setting it belongs below"),
+        (
+            "applications: []\nhttp_options: {port: 1}\napplications: []\n",
+            "applications stands there twice, again in line 3",
+        ),
         ("a: [", "is not YAML"),
         ("just words", "must be a mapping"),
     ],
