@@ -194,7 +194,7 @@ def _print_segment(segment: Mapping[str, Any]) -> None:
 def _table(jobs: Sequence[JobObject]) -> Table:
     job_column = Column("job", no_wrap=True, min_width=ID_WIDTH)
     table = Table(
-        job_column, "status", "%", "audio", "model", "created", box=None, pad_edge=False, padding=(0, 1, 0, 0)
+        job_column, "status", "%", "audio", "model", "created (UTC)", box=None, pad_edge=False, padding=(0, 1, 0, 0)
     )
     for job in jobs:
         status = f"{job['status']} ({job['waiting_for']})" if job.get("waiting_for") else job["status"]

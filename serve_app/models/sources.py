@@ -76,7 +76,7 @@ def look_for(model: ModelSettings, *, models_dir: Path) -> ModelFiles | None:
     if is_on_hub(model.source):
         return _pulled(model, models_dir) or _cached(model, models_dir)
     files = _in_package(model.source) if model.source.startswith(_PACKAGE) else _in_directory(Path(model.source))
-    _check(files.directory, model.source)
+    _check(files.directory)
     return files
 
 
@@ -134,10 +134,10 @@ def _missing(directory: Path) -> list[str]:
     return [name for name in NEEDED_FILES if not (directory / name).is_file()]
 
 
-def _check(directory: Path, source: str) -> None:
+def _check(directory: Path) -> None:
     missing = _missing(directory)
     if missing:
         raise ModelLoadFailed(
-            f"{source} has no {' and no '.join(missing)} in {directory}: it must be a Whisper model in CTranslate2's"
+            f"{directory} has no {' and no '.join(missing)}: it must be a Whisper model in CTranslate2's"
             " format, made by `ct2-transformers-converter --copy_files tokenizer.json preprocessor_config.json`."
         )

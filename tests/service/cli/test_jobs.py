@@ -194,6 +194,7 @@ def test_list_is_newest_first_over_pages(talk: Talk, monkeypatch: pytest.MonkeyP
 
     assert [job["id"] for job in listed] == ids[::-1]
     assert all(f"{job['id']} done" in shown for job, shown in zip(listed, table[1:], strict=False))
+    assert "created (UTC)" in table[0]
     assert listed[0]["created_at"][11:19] in table[1]
 
 

@@ -33,7 +33,7 @@ def test_a_local_directory_is_used_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_a_model_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadFailed, match=r"no model\.bin and no tokenizer\.json .*ct2-transformers-converter"):
+    with pytest.raises(ModelLoadFailed, match=r"no model\.bin and no tokenizer\.json: .*ct2-transformers-converter"):
         find(str(tmp_path), tmp_path)
 
 
