@@ -181,7 +181,11 @@ class Soundtrack:
 
 def too_long(max_audio_s: float, size_s: float | None) -> AudioTooLong:
     size = "" if size_s is None or size_s <= max_audio_s else f" of {size_s:.0f} s"
-    return AudioTooLong(f"The audio{size} is longer than the limit of {max_audio_s:g} s.", param="file")
+    return AudioTooLong(
+        f"The audio{size} is longer than the limit of {max_audio_s:g} s: send it in pieces;"
+        " whoever runs the service can raise limits.max_audio_s.",
+        param="file",
+    )
 
 
 def _open(source: FileBytes, decoders: str) -> Any:
