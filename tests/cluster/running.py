@@ -44,12 +44,21 @@ class Service:
 
     def pids(self, deployment: str) -> list[int]:
         """Processes of a deployment's replicas."""
-        found = []
-        for child in psutil.Process(self.process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if f"ServeReplica:rayscribe:{deployment}" in " ".join(child.cmdline()):
-                    found.append(child.pid)
-        return found
+        return pids_below(self.process.pid, f"ServeReplica:rayscribe:{deployment}")
+
+    def controller(self) -> list[int]:
+        """The process of Serve's that starts replicas; while it stands still, none starts and none is told to go."""
+        return pids_below(self.process.pid, "ServeController")
+
+
+def pids_below(root: int, title: str) -> list[int]:
+    """Those of its descendants that Ray has given this title."""
+    found = []
+    for child in psutil.Process(root).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if title in " ".join(child.cmdline()):
+                found.append(child.pid)
+    return found
 
 
 def free_port() -> int:

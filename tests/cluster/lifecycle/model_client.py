@@ -33,8 +33,16 @@ class ModelClient:
 
     def status(self, model_id: str = MODEL) -> dict[str, Any]:
         """Of one model."""
-        models = self._http.get("/model/status").raise_for_status().json()["models"]
-        return next(model for model in models if model["model"] == model_id)
+        return next(model for model in self.all_status()["models"] if model["model"] == model_id)
+
+    def all_status(self) -> dict[str, Any]:
+        """As soon as there is a Coordinator to tell it: 503 is what a busy machine may answer meanwhile."""
+
+        def look() -> httpx.Response | None:
+            answer = self._http.get("/model/status")
+            return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer.raise_for_status()
+
+        return dict(poll(look, deadline_s=LONGEST_S).json())
 
     def state(self, model_id: str = MODEL) -> str:
         return str(self.status(model_id)["state"])

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.cluster.job_client import JobClient
-from tests.cluster.lifecycle.model_client import RECORDING, ModelClient
+from tests.cluster.lifecycle.model_client import LONGEST_S, RECORDING, ModelClient
 from tests.cluster.recordings import long_recording
 from tests.cluster.running import Service, config_file, free_port, poll, running
+from tests.cluster.suspended import suspended
 
 NEVER = -1
 
@@ -84,7 +85,7 @@ def test_two_subscribers_see_a_load_and_an_unload_in_order(models: ModelClient) 
 def test_many_loads_at_once_are_one(lazy_service: Service, models: ModelClient) -> None:
     with models.events() as events:
         next(events)
-        with ThreadPoolExecutor(8) as pool:
+        with suspended(lazy_service.controller()), ThreadPoolExecutor(8) as pool:
             states = list(pool.map(lambda _: models.load(ttl_s=NEVER).json()["state"], range(8)))
         seen = run_to("ready", events)
         again = models.load(ttl_s=NEVER)
@@ -106,10 +107,10 @@ def test_unload_at_zero_has_nothing_to_do(lazy_service: Service, models: ModelCl
 
 
 @pytest.mark.usefixtures("at_zero")
-def test_unload_while_a_replica_starts_ends_the_load(models: ModelClient) -> None:
-    models.load(ttl_s=NEVER)
-
-    unloaded = models.unload()
+def test_unload_before_a_replica_is_up_ends_the_load(lazy_service: Service, models: ModelClient) -> None:
+    with suspended(lazy_service.controller()):
+        models.load(ttl_s=NEVER)
+        unloaded = models.unload()
 
     assert unloaded.json()["state"] == "unloaded"
     assert not unloaded.json()["pinned"]
@@ -129,28 +130,31 @@ def test_load_right_after_an_unload_wins(models: ModelClient) -> None:
 
 
 @pytest.mark.usefixtures("pinned")
-def test_unload_during_a_job_lets_it_end_first(models: ModelClient, jobs: JobClient, two_minutes: Path) -> None:
-    job_id = jobs.submit(two_minutes)
-    poll(lambda: begun(jobs.get(job_id)), deadline_s=60)
-
-    answer = models.unload()
+def test_unload_during_a_job_lets_it_end_first(
+    lazy_service: Service, models: ModelClient, jobs: JobClient, two_minutes: Path
+) -> None:
+    with suspended(lazy_service.pids("Recognizer")) as walking:
+        job_id = jobs.submit(two_minutes)
+        walking.walk_until(lambda: models.status()["in_flight"] or None)
+        answer = models.unload()
+        before = jobs.get(job_id)["status"]
     ended = poll(lambda: done(jobs.get(job_id)), deadline_s=180)
     models.becomes("unloaded")
 
     assert answer.status_code == 202
-    assert ended["attempts"] == 1
+    assert (before, ended["attempts"]) == ("running", 1)
 
 
 @pytest.mark.usefixtures("pinned")
 def test_unload_by_force_queues_the_job_again_and_loses_nothing(
-    models: ModelClient, jobs: JobClient, eight_minutes: Path
+    lazy_service: Service, models: ModelClient, jobs: JobClient, eight_minutes: Path
 ) -> None:
     expected = jobs.submit(eight_minutes)
     text = _text(poll(lambda: done(jobs.get(expected)), deadline_s=180))
-    job_id = jobs.submit(eight_minutes)
-    poll(lambda: begun(jobs.get(job_id)), deadline_s=60)
-
-    models.unload(force=True)
+    with suspended(lazy_service.pids("Recognizer")) as walking:
+        job_id = jobs.submit(eight_minutes)
+        walking.walk_until(lambda: begun(jobs.get(job_id)))
+        models.unload(force=True)
     ended = poll(lambda: done(jobs.get(job_id)), deadline_s=180)
 
     assert ended["attempts"] > 1
@@ -188,7 +192,7 @@ def test_model_of_a_killed_replica_is_loaded_again_because_it_is_pinned(
         ids = {its["replica"] for its in models.status()["replicas"] if its["state"] == "ready"}
         return True if ids and before["replica"] not in ids else None
 
-    poll(replaced, deadline_s=90)
+    poll(replaced, deadline_s=LONGEST_S)
 
 
 @pytest.mark.usefixtures("pinned")
