@@ -10,20 +10,27 @@ from collections.abc import Iterator
 import psutil
 
 ATTACH, DETACH = 16, 17  # of ptrace(2)
-BUSY = 0.15  # of what the process computes, however little a busy machine lets it; the thread of the event loop takes far less
-WORKS_S = 0.2  # what a process computes in `LOOK_S` that does more than wait
-LOOK_S = 1.0
+BUSY = (
+    0.15  # of what the process computes, however long a busy machine takes; the thread of the event loop takes far less
+)
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def busy_threads(pid: int) -> list[int]:
-    """Ids of the threads that compute."""
-    before = {thread.id: thread.user_time for thread in psutil.Process(pid).threads()}
-    psutil.Process(pid).cpu_percent(LOOK_S)  # waits so long
-    took_s = {thread.id: thread.user_time - before.get(thread.id, 0.0) for thread in psutil.Process(pid).threads()}
-    whole_s = sum(took_s.values())
-    return [] if whole_s < WORKS_S else [thread for thread, its_s in took_s.items() if its_s > BUSY * whole_s]
+@contextlib.contextmanager
+def at_work(pid: int) -> Iterator[list[int]]:
+    """Ids of the threads that compute while the block runs, told at its end."""
+    busy: list[int] = []
+    before = _times(pid)
+    yield busy
+    took_s = {thread: its_s - before.get(thread, 0.0) for thread, its_s in _times(pid).items()}
+    busy += [thread for thread, its_s in took_s.items() if its_s > BUSY * sum(took_s.values())]
+    assert busy
+
+
+def _times(pid: int) -> dict[int, float]:
+    """What each thread has computed, in seconds."""
+    return {thread.id: thread.user_time for thread in psutil.Process(pid).threads()}
 
 
 @contextlib.contextmanager
