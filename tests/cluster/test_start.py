@@ -15,6 +15,7 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from tests.cluster.running import KEY, RAYSCRIBE, ROOT, config_file, environment, free_port, poll, running
+from tests.cluster.suspended import suspended
 from tests.cluster.test_transcription import JFK
 
 
@@ -107,9 +108,11 @@ def test_request_in_progress_survives_sigterm(tmp_path: Path) -> None:
     with running(config_file(tmp_path)) as service:
         answers: list[httpx.Response] = []
         asking = threading.Thread(target=lambda: answers.append(_transcribe(service.url)))
-        asking.start()
-        poll(lambda: _busy(service.url), deadline_s=30, every_s=0.01)
-        service.process.send_signal(signal.SIGTERM)
+        with suspended(service.pids("Recognizer")):  # or a fast machine has answered before it is seen
+            asking.start()
+            poll(lambda: _busy(service.url), deadline_s=30)
+            service.process.send_signal(signal.SIGTERM)
+            poll(lambda: _draining(service.url), deadline_s=30)
         asking.join(timeout=60)
         code = service.process.wait(timeout=60)
 
@@ -155,6 +158,10 @@ def _transcribe_if_up(url: str) -> httpx.Response | None:
     except httpx.TransportError:
         return None
     return answer if answer.status_code == 200 else None
+
+
+def _draining(url: str) -> bool | None:
+    return True if httpx.get(f"{url}/health/ready", timeout=30).status_code == 503 else None
 
 
 def _busy(url: str) -> bool | None:
