@@ -103,7 +103,7 @@ def test_no_port_runs_code_for_who_has_no_token(exposed: Service) -> None:
     for port in agents:
         with contextlib.suppress(httpx.HTTPError):  # not all of them speak HTTP
             url = f"http://127.0.0.1:{port}/api/job_agent/jobs/"
-            answers[port] = httpx.post(url, json={"entrypoint": "id"}, timeout=10).status_code
+            answers[port] = httpx.post(url, json={"entrypoint": "id"}, timeout=30).status_code
 
     assert answers
     assert all(status >= 400 for status in answers.values())
