@@ -11,7 +11,8 @@ from benchmarks.chaos.evidence import same_speech
 from tests.cluster.file_server import serving_files
 from tests.cluster.job_client import LONGEST_S, JobClient
 from tests.cluster.recordings import long_recording
-from tests.cluster.running import config_file, poll, running
+from tests.cluster.running import Service, config_file, poll, running, stop
+from tests.cluster.suspended import CHUNK_BY_CHUNK, suspended
 from tests.cluster.test_transcription import JFK
 from tests.cluster.webhook_receiver import receiving
 
@@ -28,8 +29,15 @@ def recording(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def jobs(folder: Path) -> Iterator[JobClient]:
-    with running(config_file(folder, outbound={"allow": ["127.0.0.0/8"]})) as service, JobClient.of(service) as client:
+def service(folder: Path) -> Iterator[Service]:
+    config = config_file(folder, outbound={"allow": ["127.0.0.0/8"]}, recognizer=CHUNK_BY_CHUNK)
+    with running(config) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def jobs(service: Service) -> Iterator[JobClient]:
+    with JobClient.of(service) as client:
         yield client
 
 
@@ -76,12 +84,12 @@ def test_webhook_is_delivered_when_the_job_ends(jobs: JobClient) -> None:
     assert came[0].delivery_id == delivery["id"]
 
 
-def test_running_job_is_cancelled_and_keeps_what_was_done(jobs: JobClient, recording: Path) -> None:
-    job_id = jobs.submit(recording)
-    stream = jobs.follow(job_id)
-    next(event for event in stream if event["type"] == "segment")
-
-    cancelled = jobs.cancel(job_id)
+def test_running_job_is_cancelled_and_keeps_what_was_done(service: Service, jobs: JobClient, recording: Path) -> None:
+    with suspended(service.pids("Recognizer")) as walking:
+        job_id = jobs.submit(recording)
+        stream = jobs.follow(job_id)
+        walking.walk_until(lambda: jobs.get(job_id)["segments"] or None)
+        cancelled = jobs.cancel(job_id)
     last = list(stream)[-1]
 
     assert cancelled["status"] == "cancelled"
@@ -93,11 +101,12 @@ def test_running_job_is_cancelled_and_keeps_what_was_done(jobs: JobClient, recor
 @pytest.mark.slow
 def test_job_goes_on_after_a_restart_of_everything(jobs: JobClient, recording: Path, tmp_path: Path) -> None:
     expected = jobs.ended(jobs.submit(recording))
-    config = config_file(tmp_path)
+    config = config_file(tmp_path, recognizer=CHUNK_BY_CHUNK)
 
-    with running(config) as service, JobClient.of(service) as before:
+    with running(config) as first, JobClient.of(first) as before, suspended(first.pids("Recognizer")) as walking:
         job_id = before.submit(recording)
-        next(event for event in before.follow(job_id) if event["type"] == "segment")
+        walking.walk_until(lambda: before.get(job_id)["segments"] or None)
+        stop(first.process)
     with running(config) as service, JobClient.of(service) as after:
         job = after.ended(job_id)
 
