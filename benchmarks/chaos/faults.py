@@ -35,6 +35,13 @@ def kill(root: int, victim: Victim) -> int:
     return sum(_kill(process) for process in found)
 
 
+def stop(root: int, victim: Victim) -> None:
+    """SIGSTOP its processes below the service's."""
+    for process in _family(root):
+        if victim.value in _title(process):
+            process.suspend()
+
+
 def kill_everything(root: int) -> int:
     """SIGKILL the service with all of Ray, as a power cut does."""
     return sum(_kill(process) for process in [psutil.Process(root), *_family(root)])

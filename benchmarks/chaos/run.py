@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.chaos.evidence import Evidence, JsonObject
-from benchmarks.chaos.faults import Victim, deck, kill, kill_everything
+from benchmarks.chaos.faults import Victim, deck, kill, kill_everything, stop
 from tests.cluster.job_client import ENDED, JobClient
 from tests.cluster.recordings import long_recording
 from tests.cluster.running import Service, config_file, poll, running
@@ -80,6 +80,7 @@ class Run:
                 self._submit(next(lots), jobs, receiver)
                 time.sleep(self._random.uniform(*self.plan.pause_s))
                 self._note(victim.shown, self._unfinished(jobs), kill(service.process.pid, victim))
+            stop(service.process.pid, Victim.RECOGNIZER)  # so that the last jobs are unfinished, however fast they go
             self._submit(next(lots), jobs, receiver)
             self._note("everything", self._unfinished(jobs), kill_everything(service.process.pid))
         with _serving(config, folder / "ray2") as (_, jobs):
