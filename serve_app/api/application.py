@@ -17,7 +17,6 @@ from serve_app.api import audio, documents, jobs, lifecycle, metrics, models, sy
 from serve_app.api.counting import CLIENT_WENT_AWAY, CountRequests
 from serve_app.api.headers import AnswerHeaders, HeadLimit
 from serve_app.api.limits import BodyLimit, RequestLimiter
-from serve_app.api.memory import GiveBackMemory
 from serve_app.api.middleware import LastResort, RequestIds
 from serve_app.api.origins import SameMachine, cors
 from serve_app.api.pages import add_pages
@@ -53,7 +52,6 @@ def create_app(services: Services) -> FastAPI:
             *([Middleware(SameMachine, origins=origins)] if services.local_only else []),
             Middleware(HeadLimit),
             Middleware(BodyLimit, max_bytes=limits.max_upload_bytes, idle_s=limits.upload_idle_s),
-            Middleware(GiveBackMemory),
         ],
     )
     app.state.services = services

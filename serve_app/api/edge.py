@@ -16,9 +16,9 @@ from serve_app.api.body_budget import BodyBudget
 from serve_app.api.connections import bound_connections
 from serve_app.api.headers import AnswerHeaders, HeadLimit
 from serve_app.api.limits import BodyLimit
-from serve_app.api.memory import GiveBackMemory
 from serve_app.api.middleware import RequestIds
 from serve_app.settings import upload_limit_bytes, uploads_limit_bytes
+from serve_app.settings.memory import give_back_freed_memory
 
 STEERING = frozenset(
     {
@@ -52,6 +52,7 @@ def steers(header: bytes) -> bool:
 def proxy_middlewares() -> list[Middleware]:
     """For `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`, called before the server starts; Serve makes the last the outermost."""
     bound_connections()
+    give_back_freed_memory()
     from_the_outermost = [
         Middleware(RequestIds),
         Middleware(AnswerHeaders),
@@ -59,6 +60,5 @@ def proxy_middlewares() -> list[Middleware]:
         Middleware(CleanHeaders),
         Middleware(BodyBudget, total_bytes=uploads_limit_bytes(), max_bytes=upload_limit_bytes()),
         Middleware(BodyLimit, max_bytes=upload_limit_bytes()),
-        Middleware(GiveBackMemory),
     ]
     return from_the_outermost[::-1]

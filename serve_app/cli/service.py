@@ -31,7 +31,7 @@ PROCESSES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # More arenas keep what few threads have freed: 100 MB after a long file.
     "MALLOC_ARENA_MAX": "1",
-    # Huge pages are asked for and given back faster, so that engine/memory.py can give back more of them.
+    # Huge pages are asked for and given back faster, so that settings/memory.py can give back more of them.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts, so that memory is asked of the GPU that is used
     # Sound of up to 16 s goes within the call: by way of Ray's object store, as from 100 KB on, each hop takes 1 ms and 4 ms of

@@ -24,6 +24,7 @@ from serve_app.settings import (
     is_local_only,
     with_user_config,
 )
+from serve_app.settings.memory import give_back_freed_memory
 from serve_app.telemetry.courier import Courier
 from serve_app.telemetry.tally import Tally
 
@@ -41,6 +42,7 @@ class GatewayReplica:
         from serve_app.media.store import open_media_store, open_request_store
 
         self._settings = settings
+        give_back_freed_memory()
         configure_logging(settings)
         api_keys = KeyRing(settings.auth)
         has_keys = bool(api_keys())

@@ -16,6 +16,7 @@ from serve_app.deployments.model_handles import HandleModels
 from serve_app.deployments.total_handle import HandleTotals
 from serve_app.jobs.job import Claim
 from serve_app.settings import Settings, with_user_config
+from serve_app.settings.memory import give_back_freed_memory
 from serve_app.settings.niceness import give_way_as_a_whole
 from serve_app.settings.shares import chunks_of_jobs
 from serve_app.telemetry.context import working_on
@@ -39,6 +40,7 @@ class PipelineReplica:
 
         self._settings = settings
         give_way_as_a_whole()
+        give_back_freed_memory()
         configure_logging(settings)
         pipeline = settings.pipeline
         self._decoders = DecoderPool(size=pipeline.decoders, max_audio_s=settings.limits.max_audio_s)

@@ -17,6 +17,7 @@ from serve_app.deployments.total_handle import HandleTotals
 from serve_app.errors import ModelNotReady
 from serve_app.lifecycle.overview import Wish
 from serve_app.settings import Settings, with_user_config
+from serve_app.settings.memory import give_back_freed_memory
 from serve_app.settings.niceness import give_way_as_a_whole
 from serve_app.telemetry.context import working_on
 from serve_app.telemetry.courier import Courier
@@ -33,6 +34,7 @@ class RecognizerReplica:
 
         self._settings = settings
         give_way_as_a_whole()
+        give_back_freed_memory()
         configure_logging(settings)
         context = serve.get_replica_context()
         replica_id, tally = context.replica_id.unique_id, Tally()

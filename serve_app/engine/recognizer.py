@@ -21,7 +21,6 @@ from serve_app.engine.gpu import open_gpu
 from serve_app.engine.keeper import ModelKeeper
 from serve_app.engine.loading import ModelLoader
 from serve_app.engine.measured import MeasuredBatches, count_chunk
-from serve_app.engine.memory import give_back_large_blocks
 from serve_app.engine.models import LoadedModel, is_out_of_memory
 from serve_app.engine.outcome import choose, recognized
 from serve_app.engine.passes import batch_wait_s, largest_batch, passes
@@ -30,6 +29,7 @@ from serve_app.engine.right_of_way import RightOfWay, decode_in_turn
 from serve_app.errors import ModelNotFound, OutOfMemory, RecognizerUnavailable
 from serve_app.models.catalogue import Catalogue
 from serve_app.settings import Device, ModelSettings, Settings, read_hub_token
+from serve_app.settings.memory import give_back_large_blocks
 from serve_app.settings.niceness import give_way
 from serve_app.telemetry.tally import Tally
 from serve_app.transcript.types import ChunkRequest, RecognizedChunk

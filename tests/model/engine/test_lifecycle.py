@@ -13,11 +13,11 @@ import pytest
 
 from serve_app.engine.keeper import ModelKeeper
 from serve_app.engine.loading import ModelLoader
-from serve_app.engine.memory import give_back_large_blocks
 from serve_app.engine.recognizer import BatchingRecognizer
 from serve_app.models.types import ModelState, UnloadOrder
 from serve_app.settings import TINY_EN
 from serve_app.settings.lifecycle import LifecycleSettings
+from serve_app.settings.memory import give_back_large_blocks
 from serve_app.testing import FakeClock, FakeSleep
 from serve_app.transcript.types import ChunkRequest, DecodingOptions, Samples
 
