@@ -10,9 +10,7 @@ from collections.abc import Iterator
 import psutil
 
 ATTACH, DETACH = 16, 17  # of ptrace(2)
-BUSY = (
-    0.15  # of what the process computes, however long a busy machine takes; the thread of the event loop takes far less
-)
+BUSY = 0.15  # of what the process computes, however long that takes; the thread of the event loop takes far less
 
 libc = ctypes.CDLL(None, use_errno=True)
 

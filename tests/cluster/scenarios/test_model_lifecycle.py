@@ -312,9 +312,8 @@ def test_jobs_of_three_models_share_the_room_for_two(
     models: LifecycleClient, jobs: JobClient, two_minutes: Path
 ) -> None:
     """Each replica has at most two at a time, and none of the jobs has to begin again."""
-    models.is_loaded(
-        A, B
-    )  # pinned, because a fast machine may end their jobs and free them before the third is accepted
+    # Pinned, because a fast machine may end their jobs and free them before the third is accepted.
+    models.is_loaded(A, B)
     ids = [jobs.submit(two_minutes, model=model) for model in (A, B)]
     full = models.copies()
     for model in (A, B):
