@@ -49,6 +49,10 @@ class LifecycleClient(ModelClient):
         for model_id in model_ids:
             self.becomes("ready", model_id)
 
+    def is_used(self, model_id: str = A) -> None:
+        """Wait until a chunk is at work."""
+        poll(lambda: self.status(model_id)["in_flight"] or None, deadline_s=AT_WORK_S, every_s=0.05)
+
     @contextmanager
     def news(self) -> Iterator[Iterator[dict[str, Any]]]:
         """Events from now on."""

@@ -21,11 +21,12 @@ from tests.cluster.scenarios.lifecycle_client import (
     C,
     FirstLook,
     LifecycleClient,
+    begun,
     changes,
     done,
     up_to,
 )
-from tests.cluster.suspended import Suspended, suspended
+from tests.cluster.suspended import suspended
 
 AT_ONCE = 8
 RETRIES = 20  # of a client that is told to come again each second
@@ -178,19 +179,18 @@ def test_unload_while_the_weights_are_read_frees_them(models: LifecycleClient) -
 
 
 def test_unload_during_jobs_of_two_models_lets_both_end(
-    models: LifecycleClient, jobs: JobClient, recognizers: list[int], two_minutes: Path
+    models: LifecycleClient, jobs: JobClient, two_minutes: Path, eight_minutes: Path
 ) -> None:
     models.is_loaded(A, B)
-    with suspended(recognizers) as walking:
-        ids = [jobs.submit(two_minutes, model=model) for model in (A, B)]
-        _are_used(models, walking, A, B)
-        answer = models.unload(A)
-        before = [jobs.get(job_id)["status"] for job_id in ids]
+    ids = [jobs.submit(eight_minutes, model=A), jobs.submit(two_minutes, model=B)]
+    for job_id in ids:
+        begun(jobs, job_id)
+
+    answer = models.unload(A)
     ended = [done(jobs, job_id) for job_id in ids]
     models.becomes("unloaded", A)
 
     assert answer.status_code == 202
-    assert before == ["running", "running"]
     assert [job["attempts"] for job in ended] == [1, 1]
     # Of two replicas, one may have begun with it only after the order.
     assert {its["reason"] for its in models.status(A)["replicas"]} == {"unload"}
@@ -199,14 +199,14 @@ def test_unload_during_jobs_of_two_models_lets_both_end(
 
 @pytest.mark.slow
 def test_unload_by_force_answers_who_uses_the_model_503_and_nobody_else(
-    models: LifecycleClient, recognizers: list[int], two_minutes: Path
+    models: LifecycleClient, two_minutes: Path, eight_minutes: Path
 ) -> None:
     models.is_loaded(A, B)
     with ThreadPoolExecutor(2) as pool:
-        with suspended(recognizers) as walking:
-            cut_off, untouched = (pool.submit(models.transcribe, model, two_minutes) for model in (A, B))
-            _are_used(models, walking, A, B)
-            models.unload(A, force=True)
+        cut_off = pool.submit(models.transcribe, A, eight_minutes)
+        untouched = pool.submit(models.transcribe, B, two_minutes)
+        models.is_used(A)
+        models.unload(A, force=True)
         answer = cut_off.result()
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_not_ready")
@@ -216,13 +216,14 @@ def test_unload_by_force_answers_who_uses_the_model_503_and_nobody_else(
 
 @pytest.mark.slow
 def test_job_that_is_cut_off_by_force_goes_on_although_requests_are_turned_away(
-    models: LifecycleClient, jobs: JobClient, recognizers: list[int], eight_minutes: Path
+    models: LifecycleClient, jobs: JobClient, eight_minutes: Path
 ) -> None:
     models.is_loaded(A, B)
-    with suspended(recognizers) as walking:
-        ids = [jobs.submit(eight_minutes, model=model) for model in (A, B)]
-        walking.walk_until(lambda: all(jobs.get(job_id)["segments"] for job_id in ids) or None)
-        models.unload(A, force=True)
+    ids = [jobs.submit(eight_minutes, model=model) for model in (A, B)]
+    for job_id in ids:
+        begun(jobs, job_id)
+
+    models.unload(A, force=True)
     cut_off, untouched = (done(jobs, job_id) for job_id in ids)
 
     assert cut_off["attempts"] > 1
@@ -279,13 +280,10 @@ def test_health_tells_each_state_of_the_default_model(
         models.load(ttl_s=NEVER)
         models.health_becomes("loading")
     models.health_becomes("ready")
-    with suspended(recognizers) as walking:
-        job_id = jobs.submit(eight_minutes)
-        _are_used(models, walking, A)
-        models.health_becomes("busy")
-        models.unload()
-        walking.walk_until(lambda: models.state() == "draining" or None)
-        models.health_becomes("draining")
+    job_id = jobs.submit(eight_minutes)
+    models.health_becomes("busy")
+    models.unload()
+    models.health_becomes("draining")
     models.health_becomes("unloaded")
 
     assert done(jobs, job_id)["attempts"] == 1
@@ -332,11 +330,6 @@ def test_jobs_of_three_models_share_the_room_for_two(
     assert max(map(len, seen)) <= 2
     assert {jobs.get(job_id)["attempts"] for job_id in ids} == {1}
     assert len({_text(jobs.get(job_id)) for job_id in ids}) == 1
-
-
-def _are_used(models: LifecycleClient, recognizers: Suspended, *model_ids: str) -> None:
-    """Chunks of each are with a recogniser, which stands still again."""
-    recognizers.walk_until(lambda: all(models.status(model_id)["in_flight"] for model_id in model_ids) or None)
 
 
 def _text(job: dict[str, object]) -> str:
