@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from enum import StrEnum
 
@@ -31,20 +32,23 @@ def deck(seed: int, rounds: int) -> list[Victim]:
 
 def kill(root: int, victim: Victim) -> int:
     """SIGKILL its processes below the service's; gives how many there were."""
-    found = [process for process in _family(root) if victim.value in _title(process)]
-    return sum(_kill(process) for process in found)
+    return sum(_kill(process) for process in _found(root, victim))
 
 
 def stop(root: int, victim: Victim) -> None:
     """SIGSTOP its processes below the service's."""
-    for process in _family(root):
-        if victim.value in _title(process):
+    for process in _found(root, victim):
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.suspend()
 
 
 def kill_everything(root: int) -> int:
     """SIGKILL the service with all of Ray, as a power cut does."""
     return sum(_kill(process) for process in [psutil.Process(root), *_family(root)])
+
+
+def _found(root: int, victim: Victim) -> list[psutil.Process]:
+    return [process for process in _family(root) if victim.value in _title(process)]
 
 
 def _family(root: int) -> list[psutil.Process]:

@@ -90,7 +90,7 @@ def start_ray() -> None:
     except Exception as error:  # Ray has no narrower one for what it gave too little time
         raise DeployFailed(
             f"Ray did not start: {error} It takes longer on a busy machine: try again."
-            " If it fails again, /tmp/ray/session_latest/logs says more"
+            " If it fails again, session_latest/logs in Ray's folder (/tmp/ray, or below RAY_TMPDIR) says more"
         ) from error
 
 

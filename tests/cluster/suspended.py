@@ -34,19 +34,18 @@ class Suspended:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
 
-    def walk_until(self, look: Callable[[], T | None], *, every_s: float = 0.0) -> T:
+    def walk_until(self, look: Callable[[], T | None]) -> T:
         """
         Let them go on in short steps until `look`, while they stand still again, finds something.
 
-        Args:
-            every_s: For how long they stand still between two steps, at least.
+        For one process: of several, the one that works takes the steps, and the others hear nothing.
         """
 
         def step() -> T | None:
             self._step()
             return look()
 
-        return poll(step, deadline_s=WALKS_S, every_s=every_s)
+        return poll(step, deadline_s=WALKS_S, every_s=0.0)
 
     def _step(self) -> None:
         enough_s, until_s = self._computed_s() + STEP_S, time.monotonic() + LONGEST_STEP_S

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 
 import pytest
 
+from serve_app.api.edge import proxy_middlewares
 from serve_app.settings.memory import LEAST_WORK_S, Trimmer
 
 
@@ -33,6 +35,13 @@ def test_process_gives_back_after_work_and_not_when_it_is_idle(seconds: list[flo
         world.works(some)
 
     assert world.times == times
+
+
+def test_the_proxy_has_one_thread_that_gives_back() -> None:
+    for _ in range(2):
+        proxy_middlewares()
+
+    assert [thread.name for thread in threading.enumerate()].count("give-back") == 1
 
 
 def test_c_library_can_be_asked() -> None:

@@ -20,10 +20,7 @@ def serve_logger() -> Iterator[logging.Logger]:
 
 
 def _fail(logger: logging.Logger, error: Exception) -> None:
-    try:
-        raise error
-    except Exception:
-        logger.exception("Request failed.")
+    logger.error("Request failed.", exc_info=error)
 
 
 def test_an_answer_that_is_an_error_of_ours_is_no_fault_of_a_replica(
